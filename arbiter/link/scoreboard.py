@@ -1,0 +1,224 @@
+"""The scoreboard: one row of shared memory per worker process, written by the worker, read by the arbiter.
+
+Neighbours: the arbiter makes it before the first fork and reads it at any time, also while every worker hangs;
+a worker writes its own row and reads those of its siblings. Its one rule: one writer per row, and a number is one
+aligned 64-bit store through a memoryview cast to "Q", so that a reader never sees half of it (`struct.pack_into` clears the bytes
+first, and a concurrent reader sees zeros).
+
+It lives in an anonymous shared mapping: no file, no disk that could stall a heartbeat, nothing to tune in a
+container. Untouched rows cost no memory.
+"""
+
+from __future__ import annotations
+
+import enum
+import mmap
+import threading
+import time
+from typing import Final
+
+ROW_BYTES: Final = 2048
+WORD: Final = 8
+ROW_WORDS: Final = ROW_BYTES // WORD
+
+LATENCY_BUCKETS: Final = 28
+"""Bucket b counts durations below 2**b * 65,536 ns; the last one has no upper bound."""
+LATENCY_SHIFT: Final = 16
+MAX_THREADS: Final = 64
+"""Threads of one worker that have a sub-slot of their own."""
+TEXT_BYTES: Final = 240
+
+
+class State(enum.IntEnum):
+    """What a worker says of itself in its row."""
+
+    FREE = 0
+    BOOTING = 1
+    READY = 2
+    DRAINING = 3
+
+
+class Word(enum.IntEnum):
+    """Index of each number within a row; the unit is in the name or the comment."""
+
+    PID = 0
+    SLOT = 1
+    GENERATION = 2
+    STATE = 3
+    BEAT_NS = 4  # monotonic; the loop turned
+    BUSY_NS = 5  # monotonic; since when there has been a request in work, 0 = none
+    IN_FLIGHT = 6
+    CONNECTIONS = 7
+    ACCEPTED = 8
+    REQUESTS = 9
+    STATUS_1XX = 10
+    STATUS_2XX = 11
+    STATUS_3XX = 12
+    STATUS_4XX = 13
+    STATUS_5XX = 14
+    BYTES_OUT = 15
+    BAD_REQUESTS = 16  # refused before the application was called
+    LOOP_LAG_NS = 17
+    WEBSOCKETS = 18
+    STARTED_NS = 19  # monotonic; when the process began
+    TEXT_LENGTH = 31
+    TEXT = 32  # 30 words: "GET /path" of the request begun last
+    LATENCY = 64  # LATENCY_BUCKETS words
+    THREADS = 96  # MAX_THREADS words: monotonic ns since when thread i is busy, 0 = idle
+
+
+_STATUS_BASE: Final = int(Word.STATUS_1XX) - 1
+_IN_FLIGHT: Final = int(Word.IN_FLIGHT)
+_BUSY: Final = int(Word.BUSY_NS)
+_REQUESTS: Final = int(Word.REQUESTS)
+_BYTES: Final = int(Word.BYTES_OUT)
+_LATENCY: Final = int(Word.LATENCY)
+_TEXT_LENGTH: Final = int(Word.TEXT_LENGTH)
+_THREADS: Final = int(Word.THREADS)
+_LAST_BUCKET: Final = LATENCY_BUCKETS - 1
+
+
+class Row:
+    """One worker's row. Not safe for several threads: see `SharedRow`."""
+
+    __slots__ = ("_memory", "_offset", "_text", "index", "words")
+
+    def __init__(self, memory: mmap.mmap, index: int) -> None:
+        self.index = index
+        self._memory = memory
+        self._offset = index * ROW_BYTES
+        self._text = self._offset + Word.TEXT * WORD
+        self.words: memoryview = memoryview(memory)[self._offset : self._offset + ROW_BYTES].cast("Q")
+
+    # -- the worker's hot path
+
+    def begin(self, method: str, target: bytes, now_ns: int) -> None:
+        """A request starts: what and when, before the application is called."""
+        words = self.words
+        words[_IN_FLIGHT] += 1
+        if not words[_BUSY]:
+            words[_BUSY] = now_ns
+        line = b"%b %b" % (method.encode("ascii", "replace"), target)
+        if len(line) > TEXT_BYTES:
+            line = line[:TEXT_BYTES]
+        length = len(line)
+        words[_TEXT_LENGTH] = length
+        text = self._text
+        self._memory[text : text + length] = line
+
+    def end(self, status: int, started_ns: int, now_ns: int, bytes_out: int) -> None:
+        """A request is over (also when it was cut): counters, latency, and idle again if it was the last."""
+        words = self.words
+        words[_REQUESTS] += 1
+        if 100 <= status < 600:
+            words[_STATUS_BASE + status // 100] += 1
+        words[_BYTES] += bytes_out
+        bucket = ((now_ns - started_ns) >> LATENCY_SHIFT).bit_length() if now_ns > started_ns else 0
+        words[_LATENCY + (bucket if bucket < _LAST_BUCKET else _LAST_BUCKET)] += 1
+        left = words[_IN_FLIGHT] - 1
+        if left <= 0:
+            words[_IN_FLIGHT] = 0
+            words[_BUSY] = 0
+        else:
+            words[_IN_FLIGHT] = left
+
+    def thread_begin(self, thread: int, now_ns: int) -> None:
+        """Pool thread number `thread` took a request."""
+        if thread < MAX_THREADS:
+            self.words[_THREADS + thread] = now_ns
+
+    def thread_end(self, thread: int) -> None:
+        """Pool thread number `thread` is idle."""
+        if thread < MAX_THREADS:
+            self.words[_THREADS + thread] = 0
+
+    def beat(self, now_ns: int) -> None:
+        """The worker's loop turned."""
+        self.words[Word.BEAT_NS] = now_ns
+
+    def connections(self, count: int) -> None:
+        """Connections open now."""
+        self.words[Word.CONNECTIONS] = count
+
+    def add(self, word: Word, amount: int = 1) -> None:
+        """Add to a counter that is off the hot path."""
+        self.words[word] += amount
+
+    # -- either side
+
+    def clear(self, *, pid: int = 0, slot: int = 0, generation: int = 0) -> None:
+        """Make the row new: the arbiter does it before a fork and after a reap."""
+        start = self._offset
+        self._memory[start : start + ROW_BYTES] = bytes(ROW_BYTES)
+        words = self.words
+        words[Word.PID] = pid
+        words[Word.SLOT] = slot
+        words[Word.GENERATION] = generation
+        words[Word.STARTED_NS] = time.monotonic_ns()
+        words[Word.BEAT_NS] = words[Word.STARTED_NS]
+
+    def set_state(self, state: State) -> None:
+        """What the worker says of itself."""
+        self.words[Word.STATE] = int(state)
+
+    def __getitem__(self, word: Word) -> int:
+        return int(self.words[word])
+
+    @property
+    def text(self) -> str:
+        """The request begun last ("GET /path"), for people: bytes that are not ASCII are escaped."""
+        length = min(int(self.words[_TEXT_LENGTH]), TEXT_BYTES)
+        return bytes(self._memory[self._text : self._text + length]).decode("ascii", "backslashreplace")
+
+    def threads(self) -> list[int]:
+        """Since when each pool thread is busy (monotonic ns, 0 = idle)."""
+        return list(self.words[_THREADS : _THREADS + MAX_THREADS])
+
+    def latency(self) -> list[int]:
+        """The latency histogram's counts."""
+        return list(self.words[_LATENCY : _LATENCY + LATENCY_BUCKETS])
+
+
+class SharedRow(Row):
+    """A row that several threads of one worker write: the read-modify-write of a counter takes a lock."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, memory: mmap.mmap, index: int) -> None:
+        super().__init__(memory, index)
+        self._lock = threading.Lock()
+
+    def begin(self, method: str, target: bytes, now_ns: int) -> None:
+        with self._lock:
+            super().begin(method, target, now_ns)
+
+    def end(self, status: int, started_ns: int, now_ns: int, bytes_out: int) -> None:
+        with self._lock:
+            super().end(status, started_ns, now_ns, bytes_out)
+
+    def add(self, word: Word, amount: int = 1) -> None:
+        with self._lock:
+            super().add(word, amount)
+
+
+class Scoreboard:
+    """All rows. `rows` bounds how many worker processes may exist at once, draining ones included."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self._memory = mmap.mmap(-1, rows * ROW_BYTES)
+        self._views: dict[int, Row] = {}
+
+    def row(self, index: int) -> Row:
+        """The row as the arbiter and single-threaded workers use it."""
+        view = self._views.get(index)
+        if view is None:
+            view = self._views[index] = Row(self._memory, index)
+        return view
+
+    def shared_row(self, index: int) -> SharedRow:
+        """The row for a worker whose threads write it."""
+        return SharedRow(self._memory, index)
+
+    def __len__(self) -> int:
+        return self.rows

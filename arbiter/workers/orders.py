@@ -1,0 +1,124 @@
+"""What a worker has been told: by signals, and by the death of its arbiter.
+
+Neighbours: `process` makes it, the dispatchers watch `fileno()` in their loops and act on `stop`. Its one rule: a
+signal handler does nothing; the byte that Python's wakeup descriptor writes is read here, in the loop, where there is a
+state that can be acted on.
+
+TERM drains; a second TERM, INT or QUIT leaves at once; USR1 reopens the logs. When the lifeline ends, the arbiter is gone: the worker
+drains for at most `ORPHAN_GRACE` seconds, so that none outlives its arbiter and the port is free again.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Final
+
+ORPHAN_GRACE: Final = 0.8
+"""Seconds an orphaned worker may spend on the requests it has."""
+
+HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1)
+IGNORED: Final = (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2, signal.SIGWINCH, signal.SIGPIPE)
+
+
+class Stop(enum.IntEnum):
+    """How the worker should end; only ever rises."""
+
+    NO = 0
+    DRAIN = 1
+    """Accept what is queued, answer what has begun, until `Orders.deadline`."""
+    QUIT = 2
+    """Leave at once; what is running is cut and logged."""
+
+
+class Orders:
+    """The worker's standing orders.
+
+    lifeline: read end of the arbiter's lifeline pipe; end of file means that the arbiter is gone.
+    graceful_timeout: seconds between DRAIN and its deadline.
+    reopen: called for SIGUSR1.
+    """
+
+    def __init__(self, lifeline: int, graceful_timeout: float, reopen: Callable[[], None]) -> None:
+        self.stop = Stop.NO
+        self.orphaned = False
+        self.deadline = float("inf")
+        self._graceful_timeout = graceful_timeout
+        self._reopen = reopen
+        self._lifeline = lifeline
+        self._wakeup_read, self._wakeup_write = socket.socketpair()
+        self._wakeup_read.setblocking(False)
+        self._wakeup_write.setblocking(False)
+        # One descriptor for every loop to watch: a selector is itself selectable on Linux and BSD.
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wakeup_read, selectors.EVENT_READ)
+        if lifeline >= 0:
+            self._selector.register(lifeline, selectors.EVENT_READ)
+
+    def install(self) -> None:
+        """Take over this process's signals; call in the main thread, after the fork."""
+        for number in IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in HANDLED:
+            signal.signal(number, _noted)
+            signal.siginterrupt(number, False)
+        signal.set_wakeup_fd(self._wakeup_write.fileno(), warn_on_full_buffer=False)
+
+    def fileno(self) -> int:
+        """Readable when `read()` has something to do."""
+        return self._selector.fileno()  # type: ignore[attr-defined, no-any-return]
+
+    def read(self) -> Stop:
+        """Take in what has arrived; never blocks."""
+        try:
+            numbers = self._wakeup_read.recv(256)
+        except BlockingIOError:
+            numbers = b""
+        for number in numbers:
+            self.take(number)
+        if self._lifeline >= 0 and not self.orphaned and self._arbiter_gone():
+            self.orphaned = True
+            self._selector.unregister(self._lifeline)
+            self.drain(ORPHAN_GRACE)
+        return self.stop
+
+    def take(self, number: int) -> None:
+        """Obey one signal."""
+        if number == signal.SIGTERM:
+            if self.stop is Stop.NO:
+                self.drain(self._graceful_timeout)
+            elif not self.orphaned:
+                self.stop = Stop.QUIT
+        elif number in (signal.SIGINT, signal.SIGQUIT):
+            self.stop = Stop.QUIT
+        elif number == signal.SIGUSR1:
+            self._reopen()
+
+    def drain(self, seconds: float) -> None:
+        """Begin to drain, or bring the end nearer."""
+        self.deadline = min(self.deadline, time.monotonic() + seconds)
+        self.stop = max(self.stop, Stop.DRAIN)
+
+    def _arbiter_gone(self) -> bool:
+        try:
+            return os.read(self._lifeline, 1) == b""
+        except BlockingIOError:
+            return False
+
+    def close(self) -> None:
+        """Give the descriptors back (tests; a worker simply exits)."""
+        if signal.set_wakeup_fd(-1) != self._wakeup_write.fileno():
+            pass  # somebody else's, or none: nothing to restore
+        self._selector.close()
+        self._wakeup_read.close()
+        self._wakeup_write.close()
+
+
+def _noted(number: int, frame: object) -> None:
+    """The byte in the wakeup socket is the message; see `Orders.read`."""
