@@ -1,9 +1,9 @@
 """The scoreboard: one row of shared memory per worker process, written by the worker, read by the arbiter.
 
-Neighbours: the arbiter makes it before the first fork and reads it at any time, also while every worker hangs;
-a worker writes its own row and reads those of its siblings. Its one rule: one writer per row, and a number is one
-aligned 64-bit store through a memoryview cast to "Q", so that a reader never sees half of it (`struct.pack_into` clears the bytes
-first, and a concurrent reader sees zeros).
+Neighbours: the arbiter makes it before the first fork and reads it at any time, also while every worker
+hangs; a worker writes its own row and reads those of its siblings. Its one rule: one writer per row, and a
+number is one aligned 64-bit store through a memoryview cast to "Q", so that a reader never sees half of it
+(`struct.pack_into` clears the bytes first, and a concurrent reader sees zeros).
 
 It lives in an anonymous shared mapping: no file, no disk that could stall a heartbeat, nothing to tune in a
 container. Untouched rows cost no memory.

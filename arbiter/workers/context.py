@@ -1,7 +1,7 @@
 """What a dispatcher is given: everything it may use, and nothing of how it came about.
 
-Neighbours: `process` fills it in, `dispatch/*` works with it. Its one rule: a dispatcher reaches the rest of the world through
-this record only, so a test can run one with a handful of fakes.
+Neighbours: `process` fills it in, `dispatch/*` works with it. Its one rule: a dispatcher reaches the rest
+of the world through this record only, so a test can run one with a handful of fakes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class WorkerContext:
     ready: Callable[[], None]
     """To be called once, when the next thing is to accept."""
     boot_failed: Callable[[BaseException | str], None]
-    """The application refuses to start (lifespan.startup.failed): reported as a failed boot; then return from run()."""
+    """The application refuses to start (lifespan.startup.failed): reported as a failed boot; then return
+    from run().
+    """
     retire: Callable[[str], None]
     """Ask for a replacement, with the reason; go on serving until told to drain."""
     name: str = "worker"

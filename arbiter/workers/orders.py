@@ -1,11 +1,12 @@
 """What a worker has been told: by signals, and by the death of its arbiter.
 
-Neighbours: `process` makes it, the dispatchers watch `fileno()` in their loops and act on `stop`. Its one rule: a
-signal handler does nothing; the byte that Python's wakeup descriptor writes is read here, in the loop, where there is a
-state that can be acted on.
+Neighbours: `process` makes it, the dispatchers watch `fileno()` in their loops and act on `stop`. Its one
+rule: a signal handler only notes the number and wakes the loop; what it means is decided here, in `read`,
+where there is a state that can be acted on.
 
-TERM drains; a second TERM, INT or QUIT leaves at once; USR1 reopens the logs. When the lifeline ends, the arbiter is gone: the worker
-drains for at most `ORPHAN_GRACE` seconds, so that none outlives its arbiter and the port is free again.
+TERM drains; a second TERM, INT or QUIT leaves at once; USR1 reopens the logs. When the lifeline ends, the
+arbiter is gone: the worker drains for at most `ORPHAN_GRACE` seconds, so that none outlives its arbiter and
+the port is free again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import os
 import selectors
 import signal
 import socket
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -23,7 +26,14 @@ ORPHAN_GRACE: Final = 0.8
 """Seconds an orphaned worker may spend on the requests it has."""
 
 HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1)
-IGNORED: Final = (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2, signal.SIGWINCH, signal.SIGPIPE)
+IGNORED: Final = (
+    signal.SIGHUP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+    signal.SIGPIPE,
+)
 
 
 class Stop(enum.IntEnum):
@@ -51,6 +61,7 @@ class Orders:
         self._graceful_timeout = graceful_timeout
         self._reopen = reopen
         self._lifeline = lifeline
+        self._noted: deque[int] = deque()
         self._wakeup_read, self._wakeup_write = socket.socketpair()
         self._wakeup_read.setblocking(False)
         self._wakeup_write.setblocking(False)
@@ -66,9 +77,17 @@ class Orders:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number in HANDLED:
-            signal.signal(number, _noted)
-            signal.siginterrupt(number, False)
+            signal.signal(number, self._note)
+        # The wakeup descriptor closes the gap between the interpreter's last look at its signals and the
+        # system call that waits. uvloop puts its own in place while it runs, hence the byte sent in `_note`.
         signal.set_wakeup_fd(self._wakeup_write.fileno(), warn_on_full_buffer=False)
+
+    def _note(self, number: int, frame: object) -> None:
+        self._noted.append(number)
+        try:
+            self._wakeup_write.send(b"\0")
+        except OSError:
+            pass  # full: the loop will wake all the same
 
     def fileno(self) -> int:
         """Readable when `read()` has something to do."""
@@ -77,11 +96,11 @@ class Orders:
     def read(self) -> Stop:
         """Take in what has arrived; never blocks."""
         try:
-            numbers = self._wakeup_read.recv(256)
+            self._wakeup_read.recv(4096)
         except BlockingIOError:
-            numbers = b""
-        for number in numbers:
-            self.take(number)
+            pass
+        while self._noted:
+            self.take(self._noted.popleft())
         if self._lifeline >= 0 and not self.orphaned and self._arbiter_gone():
             self.orphaned = True
             self._selector.unregister(self._lifeline)
@@ -113,12 +132,9 @@ class Orders:
 
     def close(self) -> None:
         """Give the descriptors back (tests; a worker simply exits)."""
-        if signal.set_wakeup_fd(-1) != self._wakeup_write.fileno():
-            pass  # somebody else's, or none: nothing to restore
+        if threading.current_thread() is threading.main_thread():
+            signal.set_wakeup_fd(-1)
         self._selector.close()
         self._wakeup_read.close()
         self._wakeup_write.close()
 
-
-def _noted(number: int, frame: object) -> None:
-    """The byte in the wakeup socket is the message; see `Orders.read`."""
