@@ -1,7 +1,7 @@
 """The access log: one line per exchange, in gunicorn's format language.
 
 Neighbours: a dispatcher fills an `Exchange` when an answer is complete (or cut) and hands it to
-`AccessLog.write`; `config.check` asks `check_format`. Its one rule: a format is compiled once, into one Python
+`AccessLog.write`; `config.check` asks `check_format`. Its one rule: a format is compiled once, into one
 function that reads only what the format names, and nothing a peer sent can end a line or leave its quotes.
 
 Sources: gunicorn's `access_log_format` (names and meanings of the atoms), Apache's mod_log_config (escaping).
@@ -26,8 +26,8 @@ class Exchange:
     """One request and what became of it; filled by a dispatcher, read by a compiled format.
 
     started is wall-clock seconds since the epoch, duration_ns a monotonic difference. status is 0 when no
-    answer was begun; bytes_out counts the body only. environ is the WSGI environ, None under ASGI. aborted says
-    why the exchange was cut short ("" when it was not).
+    answer was begun; bytes_out counts the body only. environ is the WSGI environ, None under ASGI. aborted
+    says why the exchange was cut short ("" when it was not).
     """
 
     __slots__ = (
