@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from ..protocols.events import Field
+from arbiter.protocols.events import Field
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]] | Sequence[tuple[str, str]]
 
