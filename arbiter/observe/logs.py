@@ -2,8 +2,8 @@
 
 Neighbours: everything above logs through a `Log`; the records go through the standard library's `logging`
 (logger "arbiter.error"), so `logconfig_dict` and an application's own handlers work as they do everywhere.
-Its one rule: logging never harms the service. A full disk or a closed pipe costs the record, which is counted and
-told when writing works again; it never raises and never prints a traceback per request.
+Its one rule: logging never harms the service. A full disk or a closed pipe costs the record, which is
+counted and told when writing works again; it never raises and never prints a traceback per request.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class LogSettings(Protocol):
 class Sink:
     """One log file, or a standard stream ("-"); lines go out in one write each, so processes may share it.
 
-    Raises `FilesError` when the file cannot be opened at first; a later `reopen` that fails keeps the old one.
+    Raises `FilesError` when the file cannot be opened at first; a later `reopen` that fails keeps the old
+    one.
     """
 
     def __init__(self, path: str, standard: int, setting: str) -> None:
@@ -194,7 +195,9 @@ class Logs:
             self.access.give_to(uid, gid)
 
     def reopen(self) -> None:
-        """Reopen all files (USR1); raises `FilesError` naming the one that cannot be, the old one stays in use."""
+        """Reopen all files (USR1); raises `FilesError` naming the one that cannot be, the old one stays in
+        use.
+        """
         self.error.reopen()
         if self.access is not None:
             self.access.reopen()

@@ -49,12 +49,16 @@ class Stop(enum.IntEnum):
 class Orders:
     """The worker's standing orders.
 
+    arbiter: the process id of the arbiter; when the parent is another, the arbiter is gone.
     lifeline: read end of the arbiter's lifeline pipe; end of file means that the arbiter is gone.
     graceful_timeout: seconds between DRAIN and its deadline.
     reopen: called for SIGUSR1.
     """
 
-    def __init__(self, lifeline: int, graceful_timeout: float, reopen: Callable[[], None]) -> None:
+    def __init__(
+        self, arbiter: int, lifeline: int, graceful_timeout: float, reopen: Callable[[], None]
+    ) -> None:
+        self._arbiter = arbiter
         self.stop = Stop.NO
         self.orphaned = False
         self.deadline = float("inf")
@@ -84,6 +88,10 @@ class Orders:
 
     def _note(self, number: int, frame: object) -> None:
         self._noted.append(number)
+        if number == signal.SIGTERM and os.getppid() != self._arbiter:
+            # Orphaned (PR_SET_PDEATHSIG). Should the loop not get its turn, the kernel's timer ends it all.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, ORPHAN_GRACE + 0.1)
         try:
             self._wakeup_write.send(b"\0")
         except OSError:
@@ -102,17 +110,24 @@ class Orders:
         while self._noted:
             self.take(self._noted.popleft())
         if self._lifeline >= 0 and not self.orphaned and self._arbiter_gone():
-            self.orphaned = True
-            self._selector.unregister(self._lifeline)
-            self.drain(ORPHAN_GRACE)
+            self._orphan()
         return self.stop
+
+    def _orphan(self) -> None:
+        if not self.orphaned:
+            self.orphaned = True
+            if self._lifeline >= 0:
+                self._selector.unregister(self._lifeline)
+            self.drain(ORPHAN_GRACE)
 
     def take(self, number: int) -> None:
         """Obey one signal."""
         if number == signal.SIGTERM:
-            if self.stop is Stop.NO:
+            if os.getppid() != self._arbiter:
+                self._orphan()
+            elif self.stop is Stop.NO:
                 self.drain(self._graceful_timeout)
-            elif not self.orphaned:
+            else:
                 self.stop = Stop.QUIT
         elif number in (signal.SIGINT, signal.SIGQUIT):
             self.stop = Stop.QUIT
@@ -137,4 +152,3 @@ class Orders:
         self._selector.close()
         self._wakeup_read.close()
         self._wakeup_write.close()
-

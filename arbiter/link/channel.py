@@ -1,0 +1,92 @@
+"""A one-way stream of messages from a worker to its arbiter, over a socket pair.
+
+Neighbours: carries `messages`. Its one rule: the arbiter's end never blocks and never trusts a length; the
+worker's end waits at most `SEND_PATIENCE`, because an arbiter that does not read must not hang its workers.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Final
+
+from arbiter.link.messages import Message, decode, encode
+
+_LENGTH: Final = struct.Struct("!I")
+MAX_MESSAGE: Final = 256 * 1024
+SEND_PATIENCE: Final = 5.0
+"""Seconds."""
+REPORT_LIMIT: Final = 64 * 1024
+"""Characters of a traceback that are worth sending."""
+
+
+class Sender:
+    """The worker's end."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        end.settimeout(SEND_PATIENCE)
+
+    def send(self, message: Message) -> bool:
+        """Send one message; False when the arbiter is gone or does not read."""
+        data = encode(message)
+        try:
+            self._end.sendall(_LENGTH.pack(len(data)) + data)
+        except OSError:
+            return False
+        return True
+
+    def fileno(self) -> int:
+        return self._end.fileno()
+
+    def close(self) -> None:
+        self._end.close()
+
+
+class Receiver:
+    """The arbiter's end."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        end.setblocking(False)
+        self._held = b""
+        self.closed = False
+
+    def fileno(self) -> int:
+        return self._end.fileno()
+
+    def receive(self) -> list[Message]:
+        """What has arrived; sets `closed` at the end of the stream or on garbage (ValueError is raised
+        once).
+        """
+        try:
+            data = self._end.recv(65536)
+        except BlockingIOError:
+            return []
+        except OSError:
+            data = b""
+        if not data:
+            self.closed = True
+            return []
+        self._held += data
+        messages: list[Message] = []
+        while len(self._held) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._held)
+            if length > MAX_MESSAGE:
+                self.closed = True
+                raise ValueError(f"a message of {length} bytes")
+            end = _LENGTH.size + length
+            if len(self._held) < end:
+                break
+            body, self._held = self._held[_LENGTH.size : end], self._held[end:]
+            messages.append(decode(body))
+        return messages
+
+    def close(self) -> None:
+        self._end.close()
+
+
+def channel() -> tuple[Receiver, socket.socket]:
+    """The arbiter's end, and the worker's end to be wrapped in a `Sender` after the fork."""
+    ours, theirs = socket.socketpair()
+    return Receiver(ours), theirs

@@ -1,0 +1,102 @@
+"""What the policy can have done, one record each.
+
+Neighbours: `policy` returns them, `arbiter` performs them. Its one rule: an action says what, never how.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from arbiter.errors import ExitStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Make child `key` for `slot` out of `generation`; answered by `Forked` or `ForkFailed`."""
+
+    key: int
+    slot: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a signal to child `key`; with `group`, to its whole process group."""
+
+    key: int
+    signal: int
+    group: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Read and check the configuration again; answered by `Loaded` or `Refused`."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """`generation` is the one in force from now on; earlier ones are no longer needed."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """`generation` failed; it will not be forked from again."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Put a record into the log; `level` as in `logging`."""
+
+    level: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Reopen the logs, here and in every worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resized:
+    """The number of workers wanted has changed (hook nworkers_changed)."""
+
+    new: int
+    old: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The first full set of workers is ready (hook when_ready, READY to the service manager)."""
+
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A reload has ended, well or not; the service manager is told."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The arbiter is stopping: give up its own copies of the listeners."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Leave the loop: no child is left."""
+
+    status: ExitStatus
+
+
+Action: TypeAlias = (
+    Fork | Send | Load | Commit | Abandon | Say | Reopen | Resized | Opened | Settled | Closing | Exit
+)

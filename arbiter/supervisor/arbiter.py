@@ -1,0 +1,318 @@
+"""The arbiter: wait, read events, ask the policy, perform actions.
+
+Neighbours: `watch` waits, `policy` decides, `spawn` and `listeners` do. Its one rule: nothing here blocks
+and nothing here decides; an action that can fail answers with an event.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from arbiter import hooks
+from arbiter.config.snapshot import diff
+from arbiter.config.sources import Loader
+from arbiter.errors import ExitStatus, OperatorError
+from arbiter.hooks import ServerFace, WorkerFace
+from arbiter.link.channel import channel
+from arbiter.link.scoreboard import Scoreboard, Word
+from arbiter.link.spec import WorkerSpec
+from arbiter.observe.logs import Log, Logs
+from arbiter.supervisor import actions as act
+from arbiter.supervisor import events as ev
+from arbiter.supervisor import listeners as sockets
+from arbiter.supervisor import spawn
+from arbiter.supervisor.book import FOREVER, Book
+from arbiter.supervisor.generation import Generation
+from arbiter.supervisor.health import Health
+from arbiter.supervisor.policy import Policy
+from arbiter.supervisor.states import SERVING
+from arbiter.supervisor.systemd import Notifier
+from arbiter.supervisor.trial import Trial
+from arbiter.supervisor.watch import Watch
+
+SPARE_ROWS: Final = 64
+"""Rows of the scoreboard beyond three per worker: room for TTIN, for surges and for what still drains."""
+
+Entry = Callable[[WorkerSpec], int]
+
+
+class Arbiter:
+    """One running arbiter; `run` is its life."""
+
+    def __init__(
+        self, first: Generation, loader: Loader, logs: Logs, log: Log, entry: Entry, notifier: Notifier
+    ) -> None:
+        self.log = log
+        self.logs = logs
+        self.generations = {first.number: first}
+        self.current = first
+        self.loader = loader
+        self.policy = Policy(Book(first.rules, generation=first.number, newest=first.number))
+        self.watch = Watch()
+        self.status: ExitStatus | None = None
+        self._entry = entry
+        self._notifier = notifier
+        self._scoreboard = Scoreboard(first.config.workers * 3 + SPARE_ROWS)
+        self._rows: dict[int, int] = {}
+        self._faces: dict[int, WorkerFace] = {}
+        self._lifeline_read, self._lifeline_write = os.pipe()
+        os.set_blocking(self._lifeline_read, False)
+        self._health = Health(time.monotonic())
+        self._watchdog_due = 0.0 if notifier.interval else FOREVER
+        self._trial: Trial | None = None
+        self._pending: deque[ev.Event] = deque()
+        self._performers: dict[type[Any], Callable[[Any], None]] = {
+            act.Fork: self._fork,
+            act.Send: lambda action: self.watch.send(action.key, action.signal, group=action.group),
+            act.Load: self._load,
+            act.Commit: self._commit,
+            act.Abandon: self._abandon,
+            act.Say: lambda action: self.log.log(action.level, "%s", action.text),
+            act.Reopen: self._reopen,
+            act.Resized: self._resized,
+            act.Opened: self._opened,
+            act.Settled: lambda action: self._notifier.ready(action.text),
+            act.Closing: self._closing,
+            act.Exit: self._exit,
+        }
+
+    def run(self) -> ExitStatus:
+        """Serve until told to stop and the last child is reaped."""
+        self.watch.install()
+        self._perform(self.policy.start(time.monotonic()))
+        while self.status is None:
+            happened = self.watch.wait(self._until_due())
+            now = time.monotonic()
+            self._pending.extend(happened or (ev.Tick(),))
+            self._pending.extend(self._look(now))
+            self._settle()
+        return self.status
+
+    def _settle(self) -> None:
+        """Let the policy see everything that is pending, also what its own actions bring about."""
+        while self._pending and self.status is None:
+            event = self._pending.popleft()
+            if isinstance(event, ev.Asked):
+                event = dataclasses.replace(event, loads=self._loads())
+            elif isinstance(event, ev.Gone):
+                self._buried(event.key)
+            self._perform(self.policy.decide(event, time.monotonic()))
+
+    def _perform(self, actions: list[act.Action]) -> None:
+        for action in actions:
+            self._performers[type(action)](action)
+
+    # -- time
+
+    def _until_due(self) -> float:
+        now = time.monotonic()
+        due = min(self.policy.wake_at(), self._health.due, self._watchdog_due)
+        if self._trial is not None:
+            due = min(due, self._trial.deadline)
+        return FOREVER if due == FOREVER else max(0.0, due - now)
+
+    def _look(self, now: float) -> list[ev.Event]:
+        """What time alone has brought about."""
+        if now >= self._watchdog_due:
+            self._notifier.watchdog()
+            self._watchdog_due = now + self._notifier.interval
+        if self._trial is not None and now >= self._trial.deadline:
+            return list(self._tried("reading the configuration took too long"))
+        rows = [
+            (key, self._scoreboard.row(self._rows[key]))
+            for key, child in self.policy.book.children.items()
+            if child.state in SERVING and key in self._rows
+        ]
+        return self._health.look(rows, self.current.config.timeout, now)
+
+    def _loads(self) -> dict[int, int]:
+        return {key: self._scoreboard.row(row)[Word.IN_FLIGHT] for key, row in self._rows.items()}
+
+    # -- children
+
+    def _fork(self, action: act.Fork) -> None:
+        generation = self.generations[action.generation]
+        face = WorkerFace(generation.config, self.log, age=action.key, nr=action.slot, ppid=os.getpid())
+        try:
+            row = self._free_row()
+            hooks.call(generation.config, "pre_fork", generation.server, face)
+            receiver, theirs = channel()
+        except Exception as error:
+            self.log.exception("a worker cannot be forked")
+            self._pending.append(ev.ForkFailed(action.key, f"{type(error).__name__}: {error}"))
+            return
+        self._scoreboard.row(row).clear(slot=action.slot, generation=action.generation)
+        spec = WorkerSpec(
+            key=action.key,
+            slot=action.slot,
+            generation=action.generation,
+            row=row,
+            config=generation.config,
+            listeners=[listener.socket for listener in generation.listeners],
+            scoreboard=self._scoreboard,
+            channel=theirs,
+            lifeline=self._lifeline_read,
+            arbiter=os.getpid(),
+            logs=self.logs,
+            server=generation.server,
+            worker=face,
+        )
+
+        def child() -> int:
+            self._disown(receiver.close)
+            return self._entry(spec)
+
+        try:
+            pid = spawn.fork(child)
+        except OSError as error:
+            receiver.close()
+            self._pending.append(ev.ForkFailed(action.key, str(error)))
+            return
+        finally:
+            theirs.close()
+        self._scoreboard.row(row).words[Word.PID] = pid
+        self._rows[action.key], self._faces[action.key] = row, face
+        face.pid = pid
+        generation.server.WORKERS[pid] = face
+        self.watch.add_child(action.key, pid, receiver)
+        self._pending.append(ev.Forked(action.key, pid))
+
+    def _disown(self, *more: Callable[[], None]) -> None:
+        """In a child: close what is the arbiter's alone."""
+        self.watch.abandon()
+        os.close(self._lifeline_write)
+        for close in more:
+            close()
+
+    def _free_row(self) -> int:
+        taken = set(self._rows.values())
+        for row in range(len(self._scoreboard)):
+            if row not in taken:
+                return row
+        raise OSError(f"all {len(self._scoreboard)} rows of the scoreboard are taken")
+
+    def _buried(self, key: int) -> None:
+        """A child has been reaped: its row is free, the hook is told."""
+        row = self._rows.pop(key, None)
+        face = self._faces.pop(key, None)
+        if row is not None:
+            self._scoreboard.row(row).clear()
+        if face is not None:
+            self.current.server.WORKERS.pop(int(face.pid), None)
+            self._hook("child_exit", self.current.server, face)
+
+    # -- configurations
+
+    def _load(self, action: act.Load) -> None:
+        self._notifier.reloading()
+        try:
+            self._trial = Trial(
+                action.generation, lambda: _check(self.loader), self._disown, time.monotonic()
+            )
+        except OSError as error:
+            self._pending.append(ev.Refused(f"no process to read the configuration in: {error}"))
+            return
+        self.watch.add_reader(self._trial.fileno(), self._trial_said)
+
+    def _trial_said(self) -> list[ev.Event]:
+        if self._trial is None or not self._trial.read():
+            return []
+        return self._tried(self._trial.problem)
+
+    def _tried(self, problem: str) -> list[ev.Event]:
+        trial, self._trial = self._trial, None
+        if trial is None:
+            return []
+        self.watch.remove_reader(trial.fileno())
+        trial.end()
+        if problem:
+            return [ev.Refused(problem)]
+        try:
+            return [self._accept(trial.generation)]
+        except OperatorError as error:
+            return [ev.Refused(str(error))]
+        except Exception as error:
+            self.log.exception("reload: the configuration was read once and cannot be read again")
+            return [ev.Refused(f"{type(error).__name__}: {error}")]
+
+    def _accept(self, number: int) -> ev.Loaded:
+        """Make the next generation of the configuration as it is now."""
+        config = self.loader.load()
+        held = self.current.listeners
+        opened = sockets.open_all(config, had=held) if config.bind != self.current.config.bind else held
+        face = ServerFace(config, self.log, [listener.url for listener in opened])
+        face.WORKERS = self.current.server.WORKERS
+        generation = Generation(number, config, opened, face)
+        self.generations[number] = generation
+        self._hook("on_reload", face)
+        changes = diff(self.current.config, config)
+        said = ", ".join(f"{change.name}: {change.old!r} -> {change.new!r}" for change in changes)
+        return ev.Loaded(number, generation.rules, said)
+
+    def _commit(self, action: act.Commit) -> None:
+        before, self.current = self.current, self.generations[action.generation]
+        self.generations = {action.generation: self.current}
+        gone = [listener for listener in before.listeners if listener not in self.current.listeners]
+        sockets.close_all(gone)
+        try:
+            self.logs.reconfigure(self.current.config)
+        except OperatorError as error:
+            self.log.error("%s", error)
+        self._reopen(act.Reopen())
+        for listener in self.current.listeners:
+            if listener not in before.listeners:
+                self.log.info("Listening at: %s", listener.url)
+
+    def _abandon(self, action: act.Abandon) -> None:
+        generation = self.generations.get(action.generation)
+        if generation is None or generation is self.current:
+            return
+        del self.generations[action.generation]
+        sockets.close_all(one for one in generation.listeners if one not in self.current.listeners)
+
+    # -- the rest
+
+    def _reopen(self, action: act.Reopen) -> None:
+        try:
+            self.logs.reopen()
+        except OperatorError as error:
+            self.log.error("%s", error)
+        for key in self._rows:
+            child = self.policy.book.children.get(key)
+            if child is not None and child.state in SERVING:
+                self.watch.send(key, signal.SIGUSR1)
+        self.log.info("logs reopened")
+
+    def _resized(self, action: act.Resized) -> None:
+        self.current.server.num_workers = action.new
+        self._hook("nworkers_changed", self.current.server, action.new, action.old)
+
+    def _opened(self, action: act.Opened) -> None:
+        self._hook("when_ready", self.current.server)
+        self._notifier.ready(f"{action.workers} workers ready")
+
+    def _closing(self, action: act.Closing) -> None:
+        self._notifier.stopping()
+        for generation in self.generations.values():
+            sockets.close_all(generation.listeners)
+
+    def _exit(self, action: act.Exit) -> None:
+        self.status = action.status
+
+    def _hook(self, name: str, *args: Any) -> None:
+        """Call a hook whose failure concerns nobody else: it is logged."""
+        try:
+            hooks.call(self.current.config, name, *args)
+        except Exception:
+            self.log.exception("hook %s raised", name)
+
+
+def _check(loader: Loader) -> None:
+    """What a trial does: read all of it, keep nothing."""
+    loader.load()

@@ -1,0 +1,116 @@
+"""The arbiter's book: what there is, and what there should be.
+
+Neighbours: `policy` is the only writer, the control plane and the log read it. Its one rule: plain data,
+with only such questions as its readers share.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from arbiter.link.messages import BootFailed
+from arbiter.supervisor.backoff import Backoff
+from arbiter.supervisor.states import SERVING, State
+
+FOREVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings the policy goes by, of one generation. Seconds, except `workers` and `surge` (counts)."""
+
+    workers: int
+    boot_timeout: float
+    timeout: float
+    graceful_timeout: float
+    surge: int
+    can_pause: bool = False
+
+
+class Phase(enum.Enum):
+    """What the arbiter is about."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    STOPPING = "stopping"
+
+
+@dataclass(slots=True)
+class Child:
+    """One worker process. `key` is its age: it rises by one with each fork and is never used again."""
+
+    key: int
+    slot: int
+    generation: int
+    state: State = State.BOOTING
+    pid: int = 0
+    step: str = "fork"
+    since: float = 0.0
+    """When it came into this state (monotonic)."""
+    deadline: float = FOREVER
+    """When the next measure is due: boot_timeout, the end of a drain, the kill after a quit."""
+    reason: str = ""
+    """Why it was told to go, or asked to."""
+    report: BootFailed | None = None
+
+    @property
+    def name(self) -> str:
+        """The process's name in every log: `worker 3 (gen 2, pid 41)`."""
+        return f"worker {self.slot} (gen {self.generation}, pid {self.pid})"
+
+
+@dataclass(slots=True)
+class Rollout:
+    """A reload on its way."""
+
+    generation: int
+    rules: Rules
+    proved: bool = False
+    """A worker of the new generation has become ready."""
+
+
+@dataclass(slots=True)
+class Book:
+    """Everything the policy knows."""
+
+    rules: Rules
+    generation: int = 1
+    """The committed generation: crashed workers are replaced from it."""
+    newest: int = 1
+    """The highest generation number given out."""
+    phase: Phase = Phase.STARTING
+    slots: set[int] = field(default_factory=set)
+    """The worker numbers that should be filled; their count is the number of workers wanted."""
+    children: dict[int, Child] = field(default_factory=dict)
+    next_key: int = 1
+    rollout: Rollout | None = None
+    loading: bool = False
+    """A configuration is being read; `Loaded` or `Refused` will come."""
+    reload_again: bool = False
+    """A reload was asked for while one was being read."""
+    paused: bool = False
+    served: bool = False
+    """Some worker has been ready at some time; from then on the arbiter never gives up."""
+    quick: bool = False
+    """The stop is a quick one."""
+    exit_status: int = 0
+    backoff: Backoff = field(default_factory=Backoff)
+
+    @property
+    def wanted_generation(self) -> int:
+        """The generation every slot should be on."""
+        return self.rollout.generation if self.rollout else self.generation
+
+    def serving(self, slot: int | None = None) -> Iterator[Child]:
+        """Children that accept, of one slot or of all."""
+        for child in self.children.values():
+            if child.state in SERVING and slot in (None, child.slot):
+                yield child
+
+    def booting(self, slot: int | None = None) -> Iterator[Child]:
+        """Children that have not said ready, of one slot or of all."""
+        for child in self.children.values():
+            if child.state is State.BOOTING and slot in (None, child.slot):
+                yield child

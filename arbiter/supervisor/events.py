@@ -1,0 +1,117 @@
+"""What can happen to an arbiter, one record each.
+
+Neighbours: `watch` and `arbiter` make them, `policy` consumes them. Its one rule: an event states a fact and
+carries plain values, so a simulator can make any history of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from arbiter.control.commands import Verb
+from arbiter.link.messages import BootFailed
+from arbiter.supervisor.book import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An operator asks for something; `origin` says how ("signal HUP"). `loads` are requests in work by
+    child key.
+    """
+
+    verb: Verb
+    origin: str
+    loads: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """Child `key` exists."""
+
+    key: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForkFailed:
+    """Child `key` could not be made: the system refused, or a pre_fork hook raised."""
+
+    key: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Child `key` has begun a step of its start."""
+
+    key: int
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """Child `key` is ready."""
+
+    key: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Child `key` cannot start, and why."""
+
+    key: int
+    report: BootFailed
+
+
+@dataclass(frozen=True, slots=True)
+class WantsOut:
+    """Child `key` asks for a replacement."""
+
+    key: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """Child `key` serves, but has been silent or at one request for `seconds`; `what` says which."""
+
+    key: int
+    seconds: float
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Child `key` has been reaped; `status` as from waitpid(2)."""
+
+    key: int
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A reload's configuration was accepted and is generation `generation`; `said` tells what changed."""
+
+    generation: int
+    rules: Rules
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A reload's configuration was refused."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Nothing but time has passed."""
+
+
+Event: TypeAlias = (
+    Asked | Forked | ForkFailed | Step | Booted | Failed | WantsOut | Overdue | Gone | Loaded | Refused | Tick
+)

@@ -1,0 +1,116 @@
+"""From an accepted configuration to a running arbiter, and back out again.
+
+Neighbours: `cli` calls `serve` with the worker's entry point (so that supervisor and workers never import
+each other). Its one rule: whatever can be found wrong is found before the terminal is given up and before
+anything is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import sys
+
+from setproctitle import setproctitle
+
+from arbiter import hooks
+from arbiter.config.snapshot import Config
+from arbiter.config.sources import Loader
+from arbiter.errors import ExitStatus, IdentityError, OperatorError
+from arbiter.hooks import ServerFace
+from arbiter.observe.logs import Log, Logs
+from arbiter.supervisor import listeners as sockets
+from arbiter.supervisor import systemd
+from arbiter.supervisor.arbiter import Arbiter, Entry
+from arbiter.supervisor.generation import Generation
+from arbiter.supervisor.pidfile import Pidfile
+from arbiter.version import __version__
+
+
+def serve(loader: Loader, config: Config, entry: Entry) -> ExitStatus:
+    """Run an arbiter in this process until it has stopped; the process's exit status.
+
+    Raises `OperatorError` (bind, user, files) before anything has been started.
+    """
+    check_identity(config)
+    logs = Logs(config)
+    if os.geteuid() == 0 and config.user != 0:
+        logs.give_to(config.user, config.group)
+    pidfile = Pidfile(config.pidfile or "")
+    pidfile.check()
+    inherited = systemd.take_sockets(os.environ)
+    listeners = sockets.open_all(config, inherited)
+    if config.daemon:
+        daemonize()
+    log = Log(f"arbiter (pid {os.getpid()})")
+    try:
+        pidfile.claim()
+        return _serve(loader, config, entry, logs, log, listeners)
+    except OperatorError as error:
+        if config.daemon:
+            log.critical("%s", error)  # the terminal is gone
+        raise
+    finally:
+        sockets.close_all(listeners)
+        pidfile.release()
+
+
+def _serve(
+    loader: Loader, config: Config, entry: Entry, logs: Logs, log: Log, listeners: list[sockets.Listener]
+) -> ExitStatus:
+    setproctitle(f"arbiter: master [{config.proc_name}]")
+    server = ServerFace(config, log, [listener.url for listener in listeners])
+    log.info("Starting arbiter %s", __version__)
+    hooks.call(config, "on_starting", server)
+    for listener in listeners:
+        log.info("Listening at: %s", listener.url)
+    generation = Generation(1, config, listeners, server)
+    arbiter = Arbiter(generation, loader, logs, log, entry, systemd.Notifier(os.environ))
+    try:
+        status = arbiter.run()
+    finally:
+        try:
+            hooks.call(arbiter.current.config, "on_exit", arbiter.current.server)
+        except Exception:
+            log.exception("hook on_exit raised")
+    log.info("stopped")
+    return status
+
+
+def check_identity(config: Config) -> None:
+    """Raises `IdentityError` if the workers will not be able to become `user` and `group`."""
+    if (config.user, config.group) == (os.geteuid(), os.getegid()) or os.geteuid() == 0:
+        return
+    raise IdentityError(
+        f"user = {_user(config.user)}, group = {_group(config.group)}: only root can switch to another user, "
+        f"and this is {_user(os.geteuid())}. Start arbiter as root, or leave both settings out."
+    )
+
+
+def _user(uid: int) -> str:
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return str(uid)
+
+
+def _group(gid: int) -> str:
+    with contextlib.suppress(KeyError):
+        return grp.getgrgid(gid).gr_name
+    return str(gid)
+
+
+def daemonize() -> None:
+    """Leave the terminal: a session of its own, no controlling terminal, standard streams on /dev/null."""
+    if os.fork():
+        os._exit(ExitStatus.OK)
+    os.setsid()
+    if os.fork():
+        os._exit(ExitStatus.OK)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)

@@ -1,0 +1,460 @@
+"""The arbiter's mind: (event, book, now) -> actions.
+
+Neighbours: `arbiter` feeds it events and performs what it returns; `states` says how a child may move,
+`backoff` how patient to be. Its one rule: pure. It reads no clock, makes no system call and keeps nothing
+but the book, so a test can live through a year of crashes, reloads and signals in a second.
+
+Every decision is a comparison of what should run with what does (`_reconcile`), made anew after each event:
+each slot should hold one serving worker of the wanted generation. Whatever is missing is forked, whatever
+is stale is replaced first and drained after.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable
+from typing import Any, Final
+
+from arbiter.control.commands import Verb
+from arbiter.errors import ExitStatus
+from arbiter.link.messages import BootFailed
+from arbiter.supervisor import actions as act
+from arbiter.supervisor import events as ev
+from arbiter.supervisor.book import FOREVER, Book, Child, Phase, Rollout, Rules
+from arbiter.supervisor.causes import describe
+from arbiter.supervisor.states import IMPOSSIBLE, LEAVING, SERVING, TABLE, Input, State
+
+QUIT_PATIENCE: Final = 2.0
+"""Seconds between telling a worker to leave at once and killing it."""
+DRAIN_SLACK: Final = 2.0
+"""Seconds past graceful_timeout, in which a worker cuts and logs what is left."""
+DUMP_PATIENCE: Final = 1.0
+"""Seconds a hung worker is given to write its stacks before it is killed."""
+REAP_PATIENCE: Final = 5.0
+"""Seconds after SIGKILL in which a process should be gone."""
+
+
+class Policy:
+    """Decides; see the module's text. `book` is its only state."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+        self._out: list[act.Action] = []
+        self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
+            ev.Asked: self._asked,
+            ev.Forked: self._forked,
+            ev.ForkFailed: self._fork_failed,
+            ev.Step: self._step,
+            ev.Booted: self._booted,
+            ev.Failed: self._failed,
+            ev.WantsOut: self._wants_out,
+            ev.Overdue: self._overdue,
+            ev.Gone: self._gone,
+            ev.Loaded: self._loaded,
+            ev.Refused: self._refused,
+            ev.Tick: lambda event, now: None,
+        }
+
+    def start(self, now: float) -> list[act.Action]:
+        """The first actions: fill every slot."""
+        self.book.slots = set(range(1, self.book.rules.workers + 1))
+        return self.decide(ev.Tick(), now)
+
+    def decide(self, event: ev.Event, now: float) -> list[act.Action]:
+        """Take in one event at monotonic time `now` (s); what is to be done about it, in order."""
+        self._out = []
+        self._handlers[type(event)](event, now)
+        self._expire(now)
+        self._reconcile(now)
+        return self._out
+
+    def wake_at(self) -> float:
+        """The time (monotonic s) at which a `Tick` is due; infinity if there is nothing to wait for."""
+        due = min((child.deadline for child in self.book.children.values()), default=FOREVER)
+        if self.book.backoff.until and self._anything_missing():
+            due = min(due, self.book.backoff.until)
+        return due
+
+    # -- operators
+
+    def _asked(self, event: ev.Asked, now: float) -> None:
+        book = self.book
+        if event.verb in (Verb.STOP, Verb.QUIT):
+            self._stop(
+                quick=event.verb is Verb.QUIT or book.phase is Phase.STOPPING, why=event.origin, now=now
+            )
+        elif event.verb is Verb.REOPEN_LOGS:
+            self._do(act.Reopen())
+        elif book.phase is Phase.STOPPING:
+            self._say(logging.INFO, f"{event.verb.value} ({event.origin}) ignored: arbiter is stopping")
+        elif event.verb is Verb.RELOAD:
+            self._reload(event.origin, now)
+        elif event.verb is Verb.SCALE_UP:
+            self._resize(len(book.slots) + 1, event)
+        elif event.verb is Verb.SCALE_DOWN:
+            self._resize(max(1, len(book.slots) - 1), event)
+        elif event.verb is Verb.PAUSE:
+            self._pause(event.origin)
+
+    def _stop(self, *, quick: bool, why: str, now: float) -> None:
+        book = self.book
+        if book.phase is not Phase.STOPPING:
+            book.phase = Phase.STOPPING
+            self._say(logging.INFO, f"{'quick stop' if quick else 'stopping'} ({why})")
+            self._do(act.Closing())
+        elif quick and not book.quick:
+            self._say(logging.INFO, f"quick stop ({why})")
+        book.quick = book.quick or quick
+        for child in list(book.children.values()):
+            if quick:
+                self._quit(child, "quick stop", now)
+            else:
+                self._drain(child, "arbiter is stopping", now)
+
+    def _reload(self, origin: str, now: float) -> None:
+        book = self.book
+        if book.loading:
+            book.reload_again = True
+            return
+        if book.rollout:
+            self._say(
+                logging.INFO, f"reload ({origin}) supersedes the one to generation {book.rollout.generation}"
+            )
+            self._withdraw(book.rollout.generation, "superseded by a newer reload", now)
+            book.rollout = None
+        else:
+            self._say(logging.INFO, f"reload ({origin}): reading the configuration")
+        book.newest += 1
+        book.loading = True
+        self._do(act.Load(book.newest))
+
+    def _pause(self, origin: str) -> None:
+        book = self.book
+        if not book.rules.can_pause:
+            self._say(logging.INFO, f"pause ({origin}) ignored: only a daemonized arbiter stops its workers")
+            return
+        self._say(logging.INFO, f"pause ({origin}): all workers stop; a reload brings them back")
+        book.paused = True
+
+    def _resize(self, wanted: int, event: ev.Asked) -> None:
+        book = self.book
+        before = len(book.slots)
+        while len(book.slots) < wanted:
+            book.slots.add(next(slot for slot in range(1, wanted + 1) if slot not in book.slots))
+        while len(book.slots) > wanted:
+            book.slots.discard(self._idlest(event))
+        if len(book.slots) != before:
+            self._say(
+                logging.INFO, f"{event.verb.value} ({event.origin}): {before} -> {len(book.slots)} workers"
+            )
+            self._do(act.Resized(len(book.slots), before))
+
+    def _idlest(self, event: ev.Asked) -> int:
+        """The slot whose loss hurts least: empty, then least loaded, then the highest number."""
+
+        def load(slot: int) -> tuple[int, int]:
+            loads = [event.loads.get(child.key, 0) for child in self.book.serving(slot)]
+            return (min(loads) if loads else -1, -slot)
+
+        return min(self.book.slots, key=load)
+
+    # -- configurations
+
+    def _loaded(self, event: ev.Loaded, now: float) -> None:
+        book = self.book
+        book.loading = False
+        if book.phase is Phase.STOPPING:
+            return
+        if book.reload_again:
+            book.reload_again = False
+            self._do(act.Abandon(event.generation))
+            self._reload("asked for while reading", now)
+            return
+        book.paused = False
+        book.rollout = Rollout(event.generation, event.rules)
+        said = f"; {event.said}" if event.said else ""
+        self._say(logging.INFO, f"reload: starting generation {event.generation}{said}")
+
+    def _refused(self, event: ev.Refused, now: float) -> None:
+        book = self.book
+        book.loading = False
+        text = f"reload failed: {event.problem}\ngeneration {book.generation} goes on"
+        self._say(logging.ERROR, text)
+        self._do(act.Settled(f"reload refused; generation {book.generation} goes on"))
+        if book.reload_again and book.phase is not Phase.STOPPING:
+            book.reload_again = False
+            self._reload("asked for while reading", now)
+
+    def _abort(self, problem: str, report: str, now: float) -> None:
+        """The reload under way has failed: withdraw what it started, stay with the generation in force."""
+        book = self.book
+        assert book.rollout is not None
+        failed = book.rollout.generation
+        book.rollout = None
+        tail = f"\n{report.rstrip()}" if report else ""
+        self._say(logging.ERROR, f"reload failed: {problem}; generation {book.generation} goes on{tail}")
+        self._withdraw(failed, "its reload failed", now)
+        self._do(act.Settled(f"reload failed; generation {book.generation} goes on"))
+
+    def _withdraw(self, generation: int, why: str, now: float) -> None:
+        """Kill what has not served yet. Workers of it that serve are replaced first, like any stale one."""
+        for child in list(self.book.booting()):
+            if child.generation == generation:
+                self._kill(child, why, now)
+        self._do(act.Abandon(generation))
+
+    # -- children
+
+    def _forked(self, event: ev.Forked, now: float) -> None:
+        self.book.children[event.key].pid = event.pid
+
+    def _fork_failed(self, event: ev.ForkFailed, now: float) -> None:
+        child = self.book.children.pop(event.key)
+        self._boot_failure(child, f"worker {child.slot} could not be forked: {event.problem}", None, now)
+
+    def _step(self, event: ev.Step, now: float) -> None:
+        child = self.book.children.get(event.key)
+        if child is not None:
+            child.step = event.step
+
+    def _booted(self, event: ev.Booted, now: float) -> None:
+        child = self.book.children.get(event.key)
+        if child is None or not self._move(child, Input.BOOTED, now) or child.state is not State.READY:
+            return
+        book = self.book
+        child.deadline = FOREVER
+        book.served = True
+        book.backoff.succeeded()
+        self._say(logging.INFO, f"{child.name} ready ({event.kind})")
+        if book.rollout and child.generation == book.rollout.generation:
+            book.rollout.proved = True
+        for other in list(book.serving(child.slot)):
+            if other is not child:
+                self._drain(other, other.reason or f"replaced by {child.name}", now)
+
+    def _failed(self, event: ev.Failed, now: float) -> None:
+        child = self.book.children.get(event.key)
+        if child is None or not self._move(child, Input.FAILED, now) or child.report is not None:
+            return
+        child.report = event.report
+        child.deadline = min(child.deadline, now + QUIT_PATIENCE)
+        if child.state is State.QUITTING and not child.reason:
+            child.reason = event.report.problem
+            self._boot_failure(child, f"{child.name}: {event.report.problem}", event.report, now)
+
+    def _wants_out(self, event: ev.WantsOut, now: float) -> None:
+        child = self.book.children.get(event.key)
+        if child is not None and self._move(child, Input.RETIRE, now) and child.state is State.RETIRING:
+            child.reason = event.reason
+            self._say(logging.INFO, f"{child.name} is to be replaced: {event.reason}")
+
+    def _overdue(self, event: ev.Overdue, now: float) -> None:
+        child = self.book.children.get(event.key)
+        if child is None or child.state not in SERVING:
+            return
+        self._say(logging.CRITICAL, f"{child.name} timed out: {event.what}; it is stopped and replaced")
+        child.reason = event.what
+        self._move(child, Input.QUIT, now)
+        child.deadline = now + DUMP_PATIENCE
+        self._do(act.Send(child.key, signal.SIGABRT))
+
+    def _gone(self, event: ev.Gone, now: float) -> None:
+        book = self.book
+        child = book.children.pop(event.key, None)
+        if child is None:
+            return
+        how = describe(event.status)
+        if child.state is State.BOOTING:
+            problem = f"{child.name} {how} while starting (step: {child.step})"
+            self._boot_failure(child, problem, None, now)
+        elif child.state in SERVING:
+            wait = book.backoff.died(now)
+            again = f"; its replacement waits {wait:.1f} s" if wait else ""
+            self._say(logging.ERROR, f"{child.name} {how}, unasked{again}")
+        else:
+            self._say(logging.INFO, f"{child.name} {how} ({child.reason})")
+
+    def _boot_failure(self, child: Child, problem: str, report: BootFailed | None, now: float) -> None:
+        """A worker did not start. What that means depends on whose it was."""
+        book = self.book
+        text = report.report if report else ""
+        if book.phase is Phase.STOPPING:
+            return
+        if not book.served:
+            tail = f"\n{text.rstrip()}" if text else ""
+            self._say(logging.CRITICAL, f"{problem}{tail}")
+            book.exit_status = report.status if report else ExitStatus.BOOT
+            self._stop(quick=True, why="no worker can start", now=now)
+        elif book.rollout and child.generation == book.rollout.generation:
+            self._abort(problem, text, now)
+        else:
+            delay = book.backoff.boot_failed(now)
+            tail = f"\n{text.rstrip()}" if text else ""
+            self._say(logging.ERROR, f"{problem}; next try in {delay:.1f} s{tail}")
+
+    # -- what should be
+
+    def _expire(self, now: float) -> None:
+        for child in list(self.book.children.values()):
+            if child.deadline > now:
+                continue
+            if child.state is State.BOOTING:
+                limit = self._rules_of(child.generation).boot_timeout
+                problem = f"{child.name} is not ready after boot_timeout = {limit:g} s (step: {child.step})"
+                self._kill(child, "boot_timeout", now)
+                self._boot_failure(child, problem, None, now)
+            elif child.state is State.KILLED:
+                self._say(
+                    logging.WARNING, f"{child.name} has been killed and is not gone: the kernel holds it"
+                )
+                child.deadline = FOREVER
+            else:
+                if child.state is State.DRAINING:
+                    self._say(logging.WARNING, f"{child.name} did not end within graceful_timeout: killed")
+                self._kill(child, child.reason, now)
+
+    def _reconcile(self, now: float) -> None:
+        book = self.book
+        if book.phase is Phase.STOPPING:
+            if not book.children:
+                self._do(act.Exit(ExitStatus(book.exit_status)))
+            return
+        for child in list(book.children.values()):
+            if child.state not in LEAVING and (book.paused or child.slot not in book.slots):
+                self._drain(child, "paused" if book.paused else "scaled down", now)
+        if book.paused:
+            return
+        self._fill(now)
+        self._replace(now)
+        self._settle(now)
+
+    def _fill(self, now: float) -> None:
+        """Every slot has a worker that serves or is about to."""
+        book = self.book
+        if now < book.backoff.until:
+            return
+        fresh = book.rollout and (book.rollout.proved or not any(book.serving()))
+        generation = book.wanted_generation if fresh else book.generation
+        for slot in sorted(self._empty_slots()):
+            self._fork(slot, generation, now)
+
+    def _replace(self, now: float) -> None:
+        """Stale workers get a successor, a few at a time; of a new generation one goes ahead."""
+        book = self.book
+        wanted = book.wanted_generation
+        room = 1 if book.rollout and not book.rollout.proved else book.rules.surge
+        room -= sum(1 for _ in book.booting())
+        for slot in sorted(book.slots):
+            if room <= 0 or now < book.backoff.until:
+                return
+            stale = any(c.generation != wanted or c.state is State.RETIRING for c in book.serving(slot))
+            if stale and not any(book.booting(slot)):
+                self._fork(slot, wanted, now)
+                room -= 1
+
+    def _settle(self, now: float) -> None:
+        """Say when a start or a reload is complete."""
+        book = self.book
+        if any(book.booting()):
+            return
+        serving = {child.slot for child in book.serving()}
+        if book.phase is Phase.STARTING and serving:
+            book.phase = Phase.SERVING
+            self._say(logging.INFO, f"arbiter ready: {len(serving)} workers")
+            self._do(act.Opened(len(serving)))
+        rollout = book.rollout
+        if rollout is None or serving != book.slots:
+            return
+        if all(child.generation == rollout.generation for child in book.serving()):
+            self._commit(rollout, now)
+
+    def _commit(self, rollout: Rollout, now: float) -> None:
+        book = self.book
+        before, book.rules = book.rules, rollout.rules
+        book.generation, book.rollout = rollout.generation, None
+        self._do(act.Commit(book.generation))
+        self._say(logging.INFO, f"reload done: generation {book.generation}")
+        self._do(act.Settled(f"generation {book.generation}"))
+        if book.rules.workers != before.workers:
+            asked = ev.Asked(Verb.RELOAD, f"workers = {book.rules.workers}")
+            self._resize(book.rules.workers, asked)
+            self._fill(now)
+
+    # -- small words
+
+    def _do(self, action: act.Action) -> None:
+        self._out.append(action)
+
+    def _say(self, level: int, text: str) -> None:
+        self._out.append(act.Say(level, text))
+
+    def _rules_of(self, generation: int) -> Rules:
+        rollout = self.book.rollout
+        return rollout.rules if rollout and rollout.generation == generation else self.book.rules
+
+    def _empty_slots(self) -> set[int]:
+        held = {child.slot for child in self.book.children.values() if child.state not in LEAVING}
+        return self.book.slots - held
+
+    def _anything_missing(self) -> bool:
+        book = self.book
+        if book.phase is Phase.STOPPING or book.paused:
+            return False
+        return bool(self._empty_slots()) or any(
+            child.generation != book.wanted_generation or child.state is State.RETIRING
+            for child in book.serving()
+        )
+
+    def _fork(self, slot: int, generation: int, now: float) -> None:
+        book = self.book
+        key = book.next_key
+        book.next_key += 1
+        deadline = now + (self._rules_of(generation).boot_timeout or FOREVER)
+        book.children[key] = Child(key, slot, generation, since=now, deadline=deadline)
+        self._do(act.Fork(key, slot, generation))
+
+    def _move(self, child: Child, what: Input, now: float) -> bool:
+        """Move a child along the table; False (and a record) for a cell that cannot be."""
+        state = TABLE.get((child.state, what))
+        if state is None:
+            why = IMPOSSIBLE[child.state, what]
+            self._say(
+                logging.ERROR, f"{child.name} is {child.state.value} and {what.value}: impossible, {why}"
+            )
+            return False
+        if state is not child.state:
+            child.state, child.since = state, now
+        return True
+
+    def _drain(self, child: Child, why: str, now: float) -> None:
+        before = child.state
+        self._move(child, Input.DRAIN, now)
+        if child.state is before:
+            return
+        child.reason = child.reason or why
+        if child.state is State.KILLED:
+            child.deadline = now + REAP_PATIENCE
+            self._do(act.Send(child.key, signal.SIGKILL, group=True))
+        else:
+            child.deadline = now + self.book.rules.graceful_timeout + DRAIN_SLACK
+            self._do(act.Send(child.key, signal.SIGTERM))
+
+    def _quit(self, child: Child, why: str, now: float) -> None:
+        before = child.state
+        self._move(child, Input.QUIT, now)
+        if child.state is before:
+            return
+        child.reason = child.reason or why
+        if child.state is State.KILLED:
+            child.deadline = now + REAP_PATIENCE
+            self._do(act.Send(child.key, signal.SIGKILL, group=True))
+        else:
+            child.deadline = now + QUIT_PATIENCE
+            self._do(act.Send(child.key, signal.SIGQUIT))
+
+    def _kill(self, child: Child, why: str, now: float) -> None:
+        self._move(child, Input.KILL, now)
+        child.reason = child.reason or why
+        child.deadline = now + REAP_PATIENCE
+        self._do(act.Send(child.key, signal.SIGKILL, group=True))

@@ -1,0 +1,202 @@
+"""A worker's life: after the fork, until its exit status.
+
+Neighbours: `supervisor.spawn` calls `run` in the new process; a dispatcher does the serving. Its one rule:
+a worker that cannot start says why on its channel, once and completely, and exits; the arbiter decides what
+that means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import importlib
+import os
+import signal
+import sys
+import traceback
+from typing import Any, Final
+
+from setproctitle import setproctitle
+
+from arbiter import application, hooks
+from arbiter.errors import ExitStatus, OperatorError
+from arbiter.link.channel import REPORT_LIMIT, Sender
+from arbiter.link.messages import BootFailed, Booting, Ready, Retiring
+from arbiter.link.scoreboard import State
+from arbiter.link.spec import WorkerSpec
+from arbiter.observe.access import AccessLog
+from arbiter.observe.logs import Log
+from arbiter.workers import identity, orphan
+from arbiter.workers.context import RequestHooks, WorkerContext
+from arbiter.workers.orders import Orders
+
+DISPATCHERS: Final = {
+    "sync": ("arbiter.workers.dispatch.turns", "Turns"),
+    "threaded": ("arbiter.workers.dispatch.pool", "Pool"),
+    "asgi": ("arbiter.workers.dispatch.tasks", "Tasks"),
+}
+
+
+def run(spec: WorkerSpec) -> int:
+    """Live as the worker of `spec`; called right after the fork with all signals blocked."""
+    worker = Worker(spec)
+    try:
+        worker.begin()
+        return worker.serve()
+    except BaseException as error:
+        worker.boot_failed(error)
+        return ExitStatus.BOOT
+    finally:
+        worker.end()
+
+
+class Worker:
+    """The steps of a worker's life, in their order."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self.spec = spec
+        self.config = spec.config
+        self.step = "process"
+        self.name = f"worker {spec.slot} (gen {spec.generation}, pid {os.getpid()})"
+        self.log = Log(self.name)
+        self.face = spec.worker
+        self.face.log = self.log
+        self.face.pid = os.getpid()
+        self.sender = Sender(spec.channel)
+        self.row = spec.scoreboard.row(spec.row)
+        self.orders = Orders(spec.arbiter, spec.lifeline, self.config.graceful_timeout, self._reopen)
+        self._reported = False
+
+    # -- the steps
+
+    def begin(self) -> None:
+        """Become a process of its own: group, title, signals, user."""
+        with contextlib.suppress(OSError):
+            os.setpgid(0, 0)  # so that a kill reaches what the application has started
+        setproctitle(f"arbiter: worker {self.spec.slot} [{self.config.proc_name}]")
+        self.orders.install()
+        self._prepare_dump()
+        orphan.die_with(self.spec.arbiter)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        self.row.set_state(State.BOOTING)
+        if self.config.capture_output:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+                os.dup2(self.spec.logs.error.fileno(), stream.fileno())
+        self._enter("hook post_fork")
+        hooks.call(self.config, "post_fork", self.spec.server, self.face)
+        self._enter("user and group")
+        identity.assume(self.config)
+        orphan.die_with(self.spec.arbiter)  # a change of credentials has cleared it
+        self._enter("directory and environment")
+        os.environ.update(self.config.environment())
+        application.prepare_paths(self.config)
+
+    def serve(self) -> int:
+        """Load the application and serve it until told to stop."""
+        self._enter("application")
+        app = application.load(self.config.app, self.config.worker_class)
+        self.face.app = self.face.wsgi = app.callable
+        self._enter("hook post_worker_init")
+        hooks.call(self.config, "post_worker_init", self.face)
+        kind = application.dispatcher_name(app, self.config)
+        self._enter(f"{kind} dispatcher")
+        row = self.spec.scoreboard.shared_row(self.spec.row) if kind == "threaded" else self.row
+        ctx = WorkerContext(
+            config=self.config,
+            app=app.callable,
+            kind=app.kind,
+            listeners=self.spec.listeners,
+            row=row,
+            log=self.log,
+            access=self._access_log(),
+            orders=self.orders,
+            ready=lambda: self._ready(kind),
+            boot_failed=self.boot_failed,
+            retire=self._retire,
+            name=self.name,
+            hooks=self._request_hooks(),
+        )
+        # Only the module that serves is loaded: asyncio alone would cost the others some megabytes.
+        module, name = DISPATCHERS[kind]
+        status: int = getattr(importlib.import_module(module), name)(ctx).run()
+        return ExitStatus.BOOT if self._reported else status
+
+    def end(self) -> None:
+        """The last words: hook worker_exit, and what the application left for the interpreter's exit."""
+        try:
+            hooks.call(self.config, "worker_exit", self.spec.server, self.face)
+        except Exception:
+            self.log.exception("hook worker_exit raised")
+
+    # -- what the dispatcher may ask
+
+    def _ready(self, kind: str) -> None:
+        self.face.booted = True
+        self.row.set_state(State.READY)
+        self.sender.send(Ready(kind))
+
+    def _retire(self, reason: str) -> None:
+        self.sender.send(Retiring(reason))
+
+    def boot_failed(self, error: BaseException | str) -> None:
+        """Tell the arbiter why this worker cannot start (once)."""
+        if self._reported:
+            return
+        self._reported = True
+        report, status = "", ExitStatus.BOOT
+        if isinstance(error, OperatorError):
+            problem, status = str(error), error.status
+            report = getattr(error, "traceback", "")
+        elif isinstance(error, BaseException):
+            problem = f"{type(error).__name__} in step {self.step}: {error}"
+            report = "".join(traceback.format_exception(error))
+        else:
+            problem = error
+        self.sender.send(BootFailed(self.step, problem, report[-REPORT_LIMIT:], status))
+
+    # -- parts
+
+    def _enter(self, step: str) -> None:
+        self.step = step
+        self.sender.send(Booting(step))
+
+    def _reopen(self) -> None:
+        try:
+            self.spec.logs.reopen()
+        except OperatorError as error:
+            self.log.error("%s", error)
+
+    def _access_log(self) -> AccessLog | None:
+        sink = self.spec.logs.access
+        if sink is None:
+            return None
+        return AccessLog(self.config.access_log_format, sink.write)
+
+    def _prepare_dump(self) -> None:
+        """On SIGABRT write all stacks to the log, even while C code holds the interpreter, then leave."""
+        signal.signal(signal.SIGABRT, self._aborted)
+        log_file = self.spec.logs.error.fileno()
+        faulthandler.enable(log_file)
+        faulthandler.register(signal.SIGABRT, file=log_file, all_threads=True, chain=True)
+
+    def _aborted(self, number: int, frame: object) -> None:
+        self.face.aborted = True
+        try:
+            hooks.call(self.config, "worker_abort", self.face)
+        except Exception:
+            self.log.exception("hook worker_abort raised")
+        os._exit(ExitStatus.FAILURE)
+
+    def _request_hooks(self) -> RequestHooks:
+        bound = RequestHooks()
+        pre, post = self.config.pre_request, self.config.post_request
+        if pre is not None:
+            bound.pre_request = lambda request: pre(self.face, hooks.RequestFace(request))
+        if post is not None:
+
+            def post_request(request: Any, environ: Any, response: Any) -> None:
+                post(self.face, hooks.RequestFace(request), environ, response)
+
+            bound.post_request = post_request
+        return bound
