@@ -49,6 +49,11 @@ class Backoff:
             return 0.0
         return self.boot_failed(now)
 
+    def look(self, now: float) -> None:
+        """A delay that has passed is none."""
+        if self.until <= now:
+            self.until = 0.0
+
     def succeeded(self) -> None:
         """A worker became ready."""
         if self.tokens >= 1.0:

@@ -316,18 +316,24 @@ class Policy:
 
     def _reconcile(self, now: float) -> None:
         book = self.book
+        book.backoff.look(now)
         if book.phase is Phase.STOPPING:
             if not book.children:
                 self._do(act.Exit(ExitStatus(book.exit_status)))
             return
-        for child in list(book.children.values()):
-            if child.state not in LEAVING and (book.paused or child.slot not in book.slots):
-                self._drain(child, "paused" if book.paused else "scaled down", now)
+        self._trim(now)
         if book.paused:
             return
         self._fill(now)
         self._replace(now)
         self._settle(now)
+
+    def _trim(self, now: float) -> None:
+        """No slot too many is held."""
+        book = self.book
+        for child in list(book.children.values()):
+            if child.state not in LEAVING and (book.paused or child.slot not in book.slots):
+                self._drain(child, "paused" if book.paused else "scaled down", now)
 
     def _fill(self, now: float) -> None:
         """Every slot has a worker that serves or is about to."""
@@ -379,6 +385,7 @@ class Policy:
         if book.rules.workers != before.workers:
             asked = ev.Asked(Verb.RELOAD, f"workers = {book.rules.workers}")
             self._resize(book.rules.workers, asked)
+            self._trim(now)
             self._fill(now)
 
     # -- small words

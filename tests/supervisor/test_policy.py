@@ -1,0 +1,343 @@
+"""What the policy decides, told as histories of a world without processes (tests/fakes/world.py)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbiter.control.commands import Verb
+from arbiter.errors import ExitStatus
+from arbiter.supervisor import events as ev
+from arbiter.supervisor.book import Phase
+from arbiter.supervisor.states import State
+from tests.fakes.world import World
+
+STEPS = int(os.environ.get("ARBITER_SIMULATION_STEPS", "2000"))
+
+
+def started() -> World:
+    world = World(1)
+    for process in world.processes.values():
+        process.boots = "good"
+    world.boot_all()
+    assert world.ready == 4
+    world.said.clear()
+    return world
+
+
+def reload(world: World, app: str) -> None:
+    """A reload whose application is `app` and whose other settings are the same."""
+    world.ask(Verb.RELOAD)
+    number, world.loading = world.loading, None
+    assert number is not None
+    world.apps[number] = app
+    world.feed(ev.Loaded(number, world.book.rules, ""))
+
+
+def lucky(world: World) -> None:
+    """From here on a good application always boots."""
+    world._luck = lambda generation: world.apps[generation]  # type: ignore[method-assign]
+
+
+# -- start
+
+
+def test_a_first_start_in_which_nothing_boots_ends_with_the_reason_and_the_status() -> None:
+    world = World(1, first="fails")
+    world.boot_all()
+    assert world.exited is ExitStatus.APP
+    assert world.texts().count("Traceback") == 1
+
+
+def test_a_first_start_that_dies_says_how() -> None:
+    world = World(1, first="dies")
+    world.boot_all()
+    assert world.exited is ExitStatus.BOOT
+    assert "SIGSEGV" in world.texts()
+
+
+def test_a_first_start_that_hangs_ends_at_boot_timeout() -> None:
+    world = World(1, first="hangs")
+    world.pass_time(59)
+    assert world.exited is None
+    world.pass_time(2)
+    world.boot_all()
+    assert world.exited is ExitStatus.BOOT
+    assert "boot_timeout" in world.texts()
+
+
+def test_ready_is_said_once_all_are() -> None:
+    world = World(1)
+    lucky(world)
+    for process in world.processes.values():
+        process.boots = "good"
+    world.boot_all()
+    assert "arbiter ready: 4 workers" in world.texts()
+    assert world.book.phase is Phase.SERVING
+
+
+# -- reload
+
+
+def test_a_good_reload_replaces_every_worker_and_never_has_fewer_ready() -> None:
+    world = started()
+    lucky(world)
+    reload(world, "good")
+    while world.book.rollout is not None:
+        assert world.ready >= 4
+        waiting = [p for p in world.processes.values() if not p.ready]
+        world.boot(waiting[0])
+    assert world.committed == 2
+    assert {child.generation for child in world.book.serving()} == {2}
+    assert "reload done: generation 2" in world.texts()
+
+
+@pytest.mark.parametrize("app", ["fails", "dies", "hangs"])
+def test_a_broken_reload_leaves_the_old_generation_untouched(app: str) -> None:
+    world = started()
+    before = {child.key for child in world.book.serving()}
+    reload(world, app)
+    assert len(world.processes) == 5, "one worker goes ahead of the others"
+    world.boot_all()
+    world.pass_time(70)
+    world.boot_all()
+    assert {child.key for child in world.book.serving()} == before
+    assert world.committed == 1
+    assert world.texts().count("reload failed") == 1
+    assert len(world.processes) == 4
+
+
+def test_a_refused_configuration_changes_nothing() -> None:
+    world = started()
+    world.ask(Verb.RELOAD)
+    world.answer_load("refused")
+    assert world.ready == 4
+    assert "1 fault in the configuration" in world.texts()
+    assert "generation 1 goes on" in world.texts()
+
+
+def test_a_reload_after_a_failed_one_works() -> None:
+    world = started()
+    lucky(world)
+    reload(world, "fails")
+    world.boot_all()
+    reload(world, "good")
+    world.boot_all()
+    assert {child.generation for child in world.book.serving()} == {3}
+
+
+def test_a_second_reload_supersedes_the_first() -> None:
+    world = started()
+    lucky(world)
+    reload(world, "hangs")
+    reload(world, "good")
+    world.boot_all()
+    assert world.committed == 3
+    assert {child.generation for child in world.book.serving()} == {3}
+
+
+def test_reloads_asked_for_while_one_is_read_become_one() -> None:
+    world = started()
+    lucky(world)
+    for _ in range(5):
+        world.ask(Verb.RELOAD)
+    reads = 0
+    while world.loading is not None:
+        reads += 1
+        number, world.loading = world.loading, None
+        world.apps[number] = "good"
+        world.feed(ev.Loaded(number, world.book.rules, ""))
+    world.boot_all()
+    assert reads == 2
+    assert {child.generation for child in world.book.serving()} == {world.committed}
+
+
+def test_a_worker_that_dies_during_a_failing_reload_is_replaced_from_the_generation_in_force() -> None:
+    world = started()
+    lucky(world)
+    reload(world, "hangs")
+    victim = next(p for p in world.processes.values() if p.ready)
+    world._reap(victim, signal.SIGKILL)
+    fresh = [child for child in world.book.booting() if child.slot == victim.slot]
+    assert [child.generation for child in fresh] in ([1], [2])
+    world.pass_time(70)
+    world.boot_all()
+    assert world.ready == 4
+    assert {child.generation for child in world.book.serving()} == {1}
+
+
+def test_scaled_counts_survive_a_reload_that_does_not_change_the_number() -> None:
+    world = started()
+    lucky(world)
+    world.ask(Verb.SCALE_UP)
+    world.ask(Verb.SCALE_UP)
+    world.boot_all()
+    reload(world, "good")
+    world.boot_all()
+    assert world.ready == 6
+
+
+# -- scale, retire, pause
+
+
+def test_scale_down_never_goes_below_one_and_takes_the_idlest() -> None:
+    world = started()
+    loads = {child.key: 9 for child in world.book.serving()}
+    idlest = next(child for child in world.book.serving() if child.slot == 2)
+    loads[idlest.key] = 0
+    world.feed(ev.Asked(Verb.SCALE_DOWN, "test", loads))
+    assert idlest.state is State.DRAINING
+    for _ in range(9):
+        world.ask(Verb.SCALE_DOWN)
+    world.boot_all()
+    assert world.ready == 1
+
+
+def test_a_retiring_worker_serves_until_its_successor_is_ready() -> None:
+    world = started()
+    lucky(world)
+    old = next(iter(world.book.serving()))
+    world.feed(ev.WantsOut(old.key, "max_requests reached: 100"))
+    assert old.state is State.RETIRING
+    assert len(world.processes) == 5
+    world.boot(next(p for p in world.processes.values() if not p.ready))
+    assert old.state is State.DRAINING
+    assert world.ready == 4
+
+
+def test_retiring_workers_are_replaced_one_after_the_other() -> None:
+    world = started()
+    for child in list(world.book.serving()):
+        world.feed(ev.WantsOut(child.key, "max_requests reached: 100"))
+    assert len(world.processes) == 5
+
+
+def test_pause_stops_all_and_a_reload_brings_them_back() -> None:
+    world = started()
+    lucky(world)
+    world.ask(Verb.PAUSE)
+    world.boot_all()
+    assert world.processes == {}
+    reload(world, "good")
+    world.boot_all()
+    assert world.ready == 4
+
+
+# -- death
+
+
+def test_a_killed_worker_is_replaced_at_once() -> None:
+    world = started()
+    world._reap(next(iter(world.processes.values())), signal.SIGKILL)
+    assert len(world.processes) == 4
+    assert "was killed by SIGKILL, unasked" in world.texts()
+
+
+def test_an_application_that_no_longer_boots_does_not_touch_healthy_workers_and_does_not_storm() -> None:
+    world = started()
+    world.apps[1] = "fails"
+    world._reap(next(iter(world.processes.values())), signal.SIGKILL)
+    for _ in range(600):
+        for process in [p for p in world.processes.values() if not p.ready]:
+            world.boot(process)
+        world.pass_time(1.0)
+    assert world.ready == 3
+    assert world.exited is None
+    assert world.forks_within(300) <= 14, "back-off is capped at 30 s, jitter included"
+    errors = [say for say in world.said if say.level >= logging.ERROR]
+    assert len(errors) <= world.forks_within(FOREVER_AGO) + 1
+
+
+FOREVER_AGO = 1e9
+
+
+def test_an_overdue_worker_writes_its_stacks_before_it_is_killed() -> None:
+    world = started()
+    child = next(iter(world.book.serving()))
+    process = world.processes[child.key]
+    process.stubborn = True
+    world.feed(ev.Overdue(child.key, 31.0, "silent for 31.0 s at 'GET /slow'"))
+    assert process.told == {signal.SIGABRT}
+    world.pass_time(1.5)
+    assert signal.SIGKILL in process.told
+    assert "GET /slow" in world.texts()
+
+
+# -- stop
+
+
+def test_stop_drains_and_kills_what_does_not_end() -> None:
+    world = started()
+    stubborn = next(iter(world.processes.values()))
+    stubborn.stubborn = True
+    world.ask(Verb.STOP)
+    for process in [p for p in world.processes.values() if not p.stubborn]:
+        world._worker_acts(process)
+    assert world.exited is None
+    world.pass_time(33)
+    assert signal.SIGKILL in stubborn.told
+    world.boot_all()
+    assert world.exited is ExitStatus.OK
+
+
+def test_a_second_stop_is_a_quick_one() -> None:
+    world = started()
+    world.ask(Verb.STOP)
+    world.ask(Verb.STOP)
+    assert all(signal.SIGQUIT in process.told for process in world.processes.values())
+
+
+def test_stop_during_a_reload_kills_what_boots_and_drains_the_rest() -> None:
+    world = started()
+    reload(world, "hangs")
+    world.ask(Verb.STOP)
+    world.boot_all()
+    assert world.exited is ExitStatus.OK
+
+
+# -- any history
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_invariants_hold_in_any_history(seed: int) -> None:
+    world = World(seed)
+    for _ in range(STEPS):
+        world.step()
+        if world.exited is not None:
+            break
+
+
+@given(seed=st.integers(min_value=0, max_value=2**32))
+def test_every_history_can_be_brought_to_an_end(seed: int) -> None:
+    """After anything at all, good boots and time make the service whole; then TERM ends it."""
+    world = World(seed)
+    for _ in range(150):
+        world.step()
+    if world.exited is not None:
+        return
+    lucky(world)
+    world.apps = dict.fromkeys(world.apps, "good")
+    for process in world.processes.values():
+        process.boots, process.stubborn = "good", False
+    if world.loading is not None:
+        number, world.loading = world.loading, None
+        world.apps[number] = "good"
+        world.feed(ev.Loaded(number, world.book.rules, ""))
+    if world.loading is not None:
+        world.answer_load("refused")
+    for _ in range(20):
+        world.boot_all()
+        world.pass_time(40)
+        if world.exited is not None:
+            return
+    if world.book.phase is not Phase.STOPPING and not world.book.paused:
+        assert world.ready == len(world.book.slots)
+        assert world.book.rollout is None
+    world.ask(Verb.STOP)
+    world.boot_all()
+    assert world.exited is not None
