@@ -218,7 +218,9 @@ class World:
         for action in actions:
             if isinstance(action, act.Exit):
                 assert not self.processes, "1: every child is reaped before the arbiter leaves"
-                assert self.stop_asked or not self.book.served, "2: once something has served, it never gives up"
+                assert self.stop_asked or not self.book.served, (
+                    "2: once something has served, it never gives up"
+                )
             if not isinstance(action, act.Send) or before.get(action.key) not in SERVING:
                 continue
             if action.signal == signal.SIGUSR1 or self.book.phase is Phase.STOPPING or self.book.paused:

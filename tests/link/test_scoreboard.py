@@ -1,0 +1,101 @@
+"""The scoreboard: numbers a reader in another process can trust."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from arbiter.link.scoreboard import (
+    LATENCY_BUCKETS,
+    LATENCY_SHIFT,
+    ROW_WORDS,
+    TEXT_BYTES,
+    Scoreboard,
+    State,
+    Word,
+)
+
+
+def test_fields_do_not_overlap_and_fit_into_a_row() -> None:
+    spans = {Word.TEXT: TEXT_BYTES // 8, Word.LATENCY: LATENCY_BUCKETS, Word.THREADS: 64}
+    taken: list[int] = []
+    for word in Word:
+        taken.extend(range(word, word + spans.get(word, 1)))
+    assert len(taken) == len(set(taken))
+    assert max(taken) < ROW_WORDS
+
+
+def test_a_child_writes_and_the_parent_reads() -> None:
+    board = Scoreboard(4)
+    pid = os.fork()
+    if pid == 0:
+        row = board.row(2)
+        row.begin("GET", b"/slow?x=1", 1_000)
+        row.set_state(State.READY)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    row = board.row(2)
+    assert row[Word.IN_FLIGHT] == 1
+    assert row[Word.BUSY_NS] == 1_000
+    assert row.text == "GET /slow?x=1"
+    assert row[Word.STATE] == State.READY
+    assert board.row(1)[Word.IN_FLIGHT] == 0
+
+
+def test_counting_a_request() -> None:
+    row = Scoreboard(1).row(0)
+    row.begin("GET", b"/", 10)
+    row.begin("POST", b"/b", 20)
+    row.end(200, 10, 10 + (3 << LATENCY_SHIFT), 100)
+    assert (row[Word.IN_FLIGHT], row[Word.BUSY_NS]) == (1, 10)
+    row.end(503, 20, 21, 5)
+    assert (row[Word.IN_FLIGHT], row[Word.BUSY_NS]) == (0, 0)
+    assert (row[Word.REQUESTS], row[Word.STATUS_2XX], row[Word.STATUS_5XX]) == (2, 1, 1)
+    assert row[Word.BYTES_OUT] == 105
+    assert row.latency()[:3] == [1, 0, 1]
+
+
+def test_a_clock_that_stands_still_and_an_endless_request_have_a_bucket() -> None:
+    row = Scoreboard(1).row(0)
+    row.end(200, 50, 50, 0)
+    row.end(200, 0, 1 << 62, 0)
+    assert row.latency()[0] == 1
+    assert row.latency()[-1] == 1
+
+
+def test_text_is_cut_and_escaped() -> None:
+    row = Scoreboard(1).row(0)
+    row.begin("GET", b"/" + b"a" * 500, 1)
+    assert len(row.text) == TEXT_BYTES
+    row.begin("GET", b"/\xff\n", 1)
+    assert "\\xff" in row.text
+
+
+def test_threads_lose_no_count() -> None:
+    row = Scoreboard(1).shared_row(0)
+
+    def work() -> None:
+        for _ in range(2000):
+            row.begin("GET", b"/", 1)
+            row.end(200, 1, 2, 3)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert row[Word.REQUESTS] == 8000
+    assert row[Word.IN_FLIGHT] == 0
+    assert row[Word.BYTES_OUT] == 24000
+
+
+def test_clear_leaves_nothing_of_the_former_worker() -> None:
+    row = Scoreboard(2).row(1)
+    row.begin("GET", b"/old", 1)
+    row.thread_begin(3, 77)
+    assert row.threads()[3] == 77
+    row.clear(pid=5, slot=2, generation=9)
+    assert row.text == ""
+    assert row[Word.REQUESTS] == 0
+    assert not any(row.threads())
+    assert (row[Word.PID], row[Word.SLOT], row[Word.GENERATION]) == (5, 2, 9)
