@@ -10,6 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	"$$p" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+BIND ?= 127.0.0.1:8000
 SITE := examples/django_project
 
 .PHONY: help run test lint docs clean
@@ -19,8 +20,8 @@ help: ## this list
 
 run: $(VENV)/.installed-run ## serve the example Django project on http://127.0.0.1:8000
 	$(BIN)/python $(SITE)/manage.py migrate --verbosity 0
-	@echo "The example is on http://127.0.0.1:8000/ ; Ctrl-C stops it."
-	$(BIN)/arbiter -c $(SITE)/arbiter.conf.py
+	@echo "The example is on http://$(BIND)/ ; Ctrl-C stops it."
+	$(BIN)/python -m arbiter -c $(SITE)/arbiter.conf.py -b $(BIND)
 
 test: lint ## everything that is checked: lint, then all tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(TESTS)

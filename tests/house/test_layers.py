@@ -36,7 +36,6 @@ IMPURE = {
     "signal",
     "socket",
     "subprocess",
-    "threading",
     "time",
     "uvloop",
 }

@@ -123,10 +123,11 @@ class Server:
         pass_fds: Sequence[int] = (),
         bind: str | None = "127.0.0.1:0",
         ready: bool = True,
+        copy_apps: bool = True,
     ) -> None:
         self.directory = directory
         for app in APPS.glob("*.py"):
-            if not (directory / app.name).exists():
+            if copy_apps and not (directory / app.name).exists():
                 shutil.copy(app, directory)
         arguments = [*prefix, sys.executable, "-m", "arbiter"]
         if config is not None:

@@ -1,0 +1,84 @@
+"""The pages, or parts of pages, that are made from the code: `make docs` writes them, a test compares them.
+
+A generated part stands between `<!-- made from NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from arbiter import errors
+from arbiter.control.commands import COMMANDS
+from arbiter.observe.access import ATOMS
+
+ROOT = Path(__file__).parents[2]
+_PART = re.compile(r"(<!-- made from (?P<name>[\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def _commands() -> str:
+    rows = []
+    for command in COMMANDS:
+        signals = ", ".join("`" + number.name.removeprefix("SIG") + "`" for number in command.signals)
+        rows.append(f"| {signals} | {command.help} |")
+    return "\n".join(["| signal to the arbiter | what it does |", "| --- | --- |", *rows])
+
+
+def _statuses() -> str:
+    """The docstrings below the members of ExitStatus; not kept at run time, so read from the source."""
+    tree = ast.parse(Path(errors.__file__).read_text())
+    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    body = next(node for node in classes if node.name == "ExitStatus").body
+    rows = []
+    for member, text in itertools.pairwise(body):
+        if isinstance(member, ast.Assign) and isinstance(text, ast.Expr):
+            name = ast.unparse(member.targets[0])
+            meaning = " ".join(ast.literal_eval(text.value).split())
+            rows.append(f"| {errors.ExitStatus[name].value} | `{name}` | {meaning} |")
+    assert len(rows) == len(errors.ExitStatus)
+    return "\n".join(["| status | name | meaning |", "| --- | --- | --- |", *rows])
+
+
+def _atoms() -> str:
+    rows = [f"| `%({name})s` | {atom.meaning} |" for name, atom in ATOMS.items()]
+    rows += [
+        "| `%({name}i)s` | a field of the request |",
+        "| `%({name}o)s` | a field of the answer |",
+        "| `%({name}e)s` | a variable of the WSGI environ (under ASGI: as it would be) |",
+    ]
+    return "\n".join(["| atom | what it shows |", "| --- | --- |", *rows])
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "arbiter.control.commands": _commands,
+    "arbiter.errors.ExitStatus": _statuses,
+    "arbiter.observe.access.ATOMS": _atoms,
+}
+
+
+def pages() -> list[Path]:
+    """Every page of the project, wherever a generated part may stand."""
+    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
+
+
+def fresh(text: str) -> str:
+    """The page as it should be: every generated part made anew."""
+    return _PART.sub(lambda part: f"{part[1]}{PARTS[part['name']]()}\n{part[3]}", text)
+
+
+def main() -> int:
+    """Say which pages are out of date; with --write, write them."""
+    stale = [page for page in pages() if fresh(page.read_text()) != page.read_text()]
+    for page in stale:
+        if "--write" in sys.argv:
+            page.write_text(fresh(page.read_text()))
+        print(("written: " if "--write" in sys.argv else "out of date: ") + str(page.relative_to(ROOT)))
+    return 1 if stale and "--write" not in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
