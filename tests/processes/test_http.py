@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import http.client
+import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -124,7 +127,7 @@ def test_curl(server: Server, tmp_path: Path) -> None:
 
 
 NGINX = """
-daemon off; pid {dir}/nginx.pid; error_log {dir}/nginx.log; worker_processes 1;
+user {user} {group}; daemon off; pid {dir}/nginx.pid; error_log {dir}/nginx.log; worker_processes 1;
 events {{ worker_connections 64; }}
 http {{
   access_log off; client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f;
@@ -143,7 +146,8 @@ def test_behind_nginx(serve: Serve, options: list[str], tmp_path: Path) -> None:
         pytest.skip("nginx is not installed")
     serve("-w", "2", *options, bind=f"unix:{tmp_path}/a.sock")
     config = tmp_path / "nginx.conf"
-    config.write_text(NGINX.format(dir=tmp_path))
+    user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+    config.write_text(NGINX.format(dir=tmp_path, user=user, group=group))
     nginx = subprocess.Popen(
         ["nginx", "-c", config, "-e", tmp_path / "nginx.log", "-p", tmp_path],
         stdout=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""HUP: new workers first, old ones when the new are ready; a broken deploy changes nothing; nothing is lost."""
+"""HUP: new workers first, old ones when the new are ready; a broken deploy changes nothing."""
 
 from __future__ import annotations
 
