@@ -1,8 +1,8 @@
 """The vocabulary between the bytes of a connection and whatever answers them.
 
 Neighbours: produced by `http1.connection`, consumed by the dispatchers of `arbiter.workers` and turned into
-scopes and environs by `arbiter.gateways`. Its one rule: an event is a plain slotted record; it knows neither how
-it was parsed nor who will serve it.
+scopes and environs by `arbiter.gateways`. Its one rule: an event is a plain slotted record; it knows
+neither how it was parsed nor who will serve it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ class Field(NamedTuple):
 
     pair: (lower-cased name, value without surrounding OWS), byte-exact, as ASGI wants it.
     kind: one of `FieldKind`'s numbers; 0 for a field that HTTP framing does not care for.
-    key: the CGI/WSGI environ key ("HTTP_ACCEPT", "CONTENT_TYPE"), "" for a field that must not reach an environ
-         (`Proxy`, RFC 3875's httpoxy).
+    key: the CGI/WSGI environ key ("HTTP_ACCEPT", "CONTENT_TYPE"), "" for a field that must not reach an
+         environ (`Proxy`, RFC 3875's httpoxy).
     text: the value decoded as latin-1, as PEP 3333 wants it.
     """
 
@@ -35,6 +35,7 @@ class Request:
         "ended",
         "expect_continue",
         "fields",
+        "forwarded",
         "keep_alive",
         "length",
         "method",
@@ -57,6 +58,8 @@ class Request:
     """"1.0" or "1.1"."""
     fields: list[Field]
     """In the order of the wire; an absolute-form target has already replaced Host (RFC 9112 3.2.2)."""
+    forwarded: bool
+    """Some field is of `FieldKind.FORWARDING`: worth asking `peer.forwarded` who the client is."""
     length: int
     """The Content-Length; 0 when there is no body, -1 when the body is chunked."""
     chunked: bool
@@ -127,4 +130,8 @@ class FieldKind(enum.IntEnum):
     HOST = 5
     UPGRADE = 6
     SECRET = 7
-    """Cookie, Authorization, Proxy-Authorization: never kept in a cache shared between requests."""
+    """Cookie, Authorization, API keys and tokens: never kept in a cache shared between requests."""
+    FORWARDING = 8
+    """Forwarded and X-Forwarded-*: what a proxy says about the client."""
+    UNDERSCORE = 9
+    """The name holds `_`, so its environ key could be taken for another field's; see `limits.Underscores`."""

@@ -1,13 +1,13 @@
 """What a peer is allowed to grow, as plain numbers.
 
-Neighbours: built from the settings by the worker, read by `http1`. Its one rule: every quantity a peer controls
-has a bound here, and every bound says in which unit and with which status it is enforced.
+Neighbours: built from the settings by the worker, read by `http1`. Its one rule: every quantity a peer
+controls has a bound here, and every bound says in which unit and with which status it is enforced.
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class Underscores(enum.Enum):
@@ -42,3 +42,9 @@ class Limits:
     """What to do with field names that hold an underscore."""
     underscore_allowed: frozenset[bytes] = frozenset()
     """Lower-cased names with `_` that are let through all the same (set only for trusted peers)."""
+    plain_head: int = field(init=False, repr=False)
+    """A head up to this long cannot break a bound on length, so its lines need no measuring (derived)."""
+
+    def __post_init__(self) -> None:
+        bounds = (self.request_line, self.field_size or self.head, self.head)
+        object.__setattr__(self, "plain_head", min(bounds))

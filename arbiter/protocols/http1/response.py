@@ -1,0 +1,435 @@
+"""The answering half of an HTTP/1.x connection: heads, framing, canned answers.
+
+Neighbours: `connection.Http1Connection` inherits `Answer` and adds the reading half; gateways and
+dispatchers call the methods and write what they return. Its one rule: what an application says is checked
+before any of it is on the wire, and the framing is always ours (RFC 9112 6): exactly one of Content-Length,
+chunked or close.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from http import HTTPStatus
+from typing import Final, TypeAlias
+
+from arbiter.errors import ResponseError
+from arbiter.protocols.events import BadRequest
+from arbiter.protocols.fields import CONTROLS, is_token
+
+Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
+Octets: TypeAlias = bytes | bytearray | memoryview
+
+_PHRASES: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+_STATUS_LINES: Final = {
+    status: b"HTTP/1.1 %d %b\r\n" % (status, phrase) for status, phrase in _PHRASES.items()
+}
+_LINES_WITH_PHRASE: Final = {(status, phrase): _STATUS_LINES[status] for status, phrase in _PHRASES.items()}
+_CLASSES: Final = (b"Unknown", b"Informational", b"Success", b"Redirection", b"Client Error", b"Server Error")
+
+CONTINUE: Final = _STATUS_LINES[100] + b"\r\n"
+
+_PLAIN, _LENGTH, _DATE, _SERVER, _UPGRADE, _DROP, _CONNECTION = range(7)
+_KINDS: Final = {
+    b"content-length": _LENGTH,
+    b"date": _DATE,
+    b"server": _SERVER,
+    b"upgrade": _UPGRADE,
+    b"transfer-encoding": _DROP,
+    b"keep-alive": _DROP,
+    b"proxy-connection": _DROP,
+    b"te": _DROP,
+    b"connection": _CONNECTION,
+}
+"""Response fields that are not simply passed on; from _UPGRADE on they are hop-by-hop (RFC 9110 7.6.1)."""
+
+_NOT_A_TRAILER: Final = frozenset(
+    {*_KINDS, b"content-encoding", b"content-range", b"content-type", b"trailer"}
+)
+_CLOSE_MARK: Final = 1 << 7
+_CLOSE_LINE: Final = b"connection: close\r\n"
+_EXTRA_LINES: Final = {405: b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"}
+"""What RFC 9110 demands of some answers (15.5.6: Allow with 405)."""
+_LENGTH_DIGITS: Final = 19
+
+
+class _NameKinds(dict[bytes, int]):
+    """Response field names, as applications write them, to what they mean here; judged once, bounded."""
+
+    ENTRIES = 1024
+    LONGEST = 64
+
+    def __missing__(self, name: bytes) -> int:
+        name = bytes(name)
+        if is_token(name) is None:
+            raise ResponseError(f"bad name of a response field: {name[:80]!r}")
+        kind = _KINDS.get(name.lower(), _PLAIN)
+        if len(name) <= self.LONGEST:
+            if len(self) >= self.ENTRIES:
+                self.clear()
+            self[name] = kind
+        return kind
+
+
+_NAME_KINDS: Final = _NameKinds()
+
+
+class ResponseDefaults:
+    """The Date and Server lines of every response; one per worker, refreshed by its clock once a second.
+
+    server: the value of Server, b"" for none. `lines` is both fields ready for a head, `date_line` and
+    `server_line` each apart (an application may have given the other).
+    """
+
+    __slots__ = ("date_line", "lines", "server_line")
+
+    def __init__(self, server: bytes = b"", date: bytes = b"") -> None:
+        if len(server.translate(None, CONTROLS)) != len(server):
+            raise ValueError(f"control byte in the Server value {server!r}")
+        self.server_line = b"server: %b\r\n" % server if server else b""
+        self.date_line = b""
+        self.lines = self.server_line
+        if date:
+            self.refresh(date)
+
+    def refresh(self, date: bytes) -> None:
+        """`date` is an IMF-fixdate (RFC 9110 5.6.7), e.g. `email.utils.formatdate(usegmt=True)`."""
+        self.date_line = b"date: %b\r\n" % date
+        self.lines = self.date_line + self.server_line
+
+
+def reason_phrase(status: int) -> bytes:
+    """The standard phrase of a status, or one for its class; never empty: some clients fail without one."""
+    phrase = _PHRASES.get(status)
+    if phrase is None:
+        phrase = _CLASSES[status // 100] if status < 600 else _CLASSES[0]
+    return phrase
+
+
+def _status_line(status: int, reason: bytes) -> bytes:
+    line = _LINES_WITH_PHRASE.get((status, reason))
+    if line is None:
+        if not isinstance(status, int) or not 100 <= status <= 999:
+            raise ResponseError(f"the status of a response is a number from 100 to 999, not {status!r}")
+        line = b"HTTP/1.1 %d %b\r\n" % (status, reason.strip() or reason_phrase(status))
+    return line
+
+
+def _length_value(value: bytes) -> int:
+    if type(value) is not bytes or not value.isdigit() or len(value) > _LENGTH_DIGITS:
+        raise ResponseError(f"bad content-length of a response: {value!r:.80}")
+    return int(value)
+
+
+def _says_close(value: bytes) -> bool:
+    return b"close" in [option.strip(b" \t") for option in bytes(value).lower().split(b",")]
+
+
+def _check_controls(lines: bytes, count: int) -> None:
+    """Each of the `count` lines brings one CR and one LF of ours; any control byte more is the
+    application's.
+    """
+    if len(lines) - len(lines.translate(None, CONTROLS)) != 2 * count:
+        raise ResponseError("control byte in a response field or reason phrase")
+
+
+def _field_lines(headers: Headers, dropped: Container[bytes]) -> bytes:
+    """The lines of an interim response or a trailer section, checked as in `Answer.respond`."""
+    lines = []
+    try:
+        for name, value in headers:
+            if _NAME_KINDS[name] == _PLAIN and name.lower() not in dropped:
+                lines.append(b"%b: %b\r\n" % (name, value))
+    except (TypeError, ValueError) as error:
+        raise ResponseError(f"response fields are pairs of bytes: {error}") from error
+    joined = b"".join(lines)
+    _check_controls(joined, len(lines))
+    return joined
+
+
+def _octets(data: Octets) -> Octets:
+    """Anything with bytes in it, as something whose len() is its number of bytes."""
+    if isinstance(data, bytearray):
+        return data
+    if isinstance(data, memoryview):
+        return data if data.itemsize == 1 and data.c_contiguous else data.tobytes()
+    raise ResponseError(f"the body of a response is bytes, not {type(data).__name__}")
+
+
+class Answer:
+    """One response at a time: `respond`, then `body` until it returned the end; what they return is to be
+    written.
+    """
+
+    __slots__ = (
+        "_body_open",
+        "_chunked",
+        "_defaults",
+        "_head",
+        "_head_method",
+        "_http10",
+        "_plain",
+        "_sized",
+        "_tail",
+        "_trailers",
+        "continue_pending",
+        "finished",
+        "head_sent",
+        "keep_alive",
+        "length_left",
+        "no_body",
+        "started",
+    )
+
+    started: bool
+    """`respond` was called; the head is checked and kept."""
+    head_sent: bool
+    """The head was returned to the caller: nothing can replace the answer any more."""
+    finished: bool
+    """The last byte of the response was returned to the caller."""
+    no_body: bool
+    """The response has no body bytes, whatever is passed to `body` (HEAD, 1xx, 204, 304)."""
+    keep_alive: bool
+    """The connection may serve another request; may be set False at any time, and the head then says so."""
+    length_left: int
+    """Body bytes still owed under Content-Length; -1 when the body is framed otherwise or there is none."""
+    continue_pending: bool
+    """The client waits for `100 Continue` and neither that nor a response was sent."""
+
+    def __init__(self, defaults: ResponseDefaults) -> None:
+        self._defaults = defaults
+        self.keep_alive = True
+        self.no_body = self._http10 = self._head_method = self.continue_pending = self._body_open = False
+        self._head = self._tail = b""
+        self._reset_answer()
+
+    def _reset_answer(self) -> None:
+        self.started = self.head_sent = self.finished = self._chunked = self._plain = False
+        self.length_left = -1
+
+    def respond(self, status: int, headers: Headers, reason: bytes = b"", *, trailers: bool = False) -> None:
+        """Check and keep the head of the response; nothing is on the wire yet.
+
+        status: 100 to 999. headers: in order; names are written as given. Hop-by-hop fields are dropped,
+        `Connection: close` is honoured, Date and Server replace ours. trailers: `trailers()` will be called
+        (not with a Content-Length, nor to HTTP/1.0, which have no place for them). Raises `ResponseError`
+        for what HTTP does not allow (RFC 9110 5, 15); nothing is recorded then, and another call may
+        follow.
+        """
+        if self.started:
+            raise ResponseError("a response was already started for this request")
+        line = None if reason else _STATUS_LINES.get(status)
+        parts = [_status_line(status, reason) if line is None else line]
+        length = -1
+        marks = 0
+        try:
+            for name, value in headers:
+                kind = _NAME_KINDS[name]
+                if kind:
+                    if kind == _LENGTH:
+                        if length >= 0:
+                            raise ResponseError("more than one content-length in a response")
+                        length = _length_value(value)
+                        if status < 200 or status == 204:
+                            continue
+                    else:
+                        marks |= 1 << kind
+                        if kind >= _UPGRADE:
+                            if kind == _CONNECTION and _says_close(value):
+                                marks |= _CLOSE_MARK
+                            if kind != _UPGRADE or status != 426:
+                                continue
+                parts += (name, b": ", value, b"\r\n")
+            head = b"".join(parts)
+        except (TypeError, ValueError) as error:
+            raise ResponseError(f"response fields are pairs of bytes: {error}") from error
+        _check_controls(head, (len(parts) + 3) // 4)
+        self._head = head
+        self._tail = self._defaults.lines if not marks else self._marked_tail(status, marks)
+        self.length_left = length
+        self._sized = length >= 0
+        self._trailers = trailers
+        self.started = True
+        if status < 200 or status == 204 or status == 304 or self._head_method:
+            self._leave_body_out(status)
+        else:
+            self.no_body = False
+            self._plain = not (self._http10 or trailers)
+
+    def _marked_tail(self, status: int, marks: int) -> bytes:
+        """Our own lines of the head, less those the application gave itself."""
+        defaults = self._defaults
+        if marks & _CLOSE_MARK:
+            self.keep_alive = False
+        tail = b"" if marks & 1 << _DATE else defaults.date_line
+        if not marks & 1 << _SERVER:
+            tail += defaults.server_line
+        if status == 426 and marks & 1 << _UPGRADE:
+            tail += b"connection: upgrade\r\n"
+        return tail
+
+    def _leave_body_out(self, status: int) -> None:
+        """RFC 9110 6.4.1: HEAD, 1xx, 204 and 304 have no content; a final 1xx leaves nothing but closing."""
+        self.no_body = True
+        self._plain = False
+        self.length_left = -1
+        if status < 200 or status == 204 or status == 304:
+            self._sized = True
+        if status < 200:
+            self.keep_alive = False
+
+    def body(self, data: Octets, more: bool) -> bytes:
+        """What to write now: the head, if it is not out yet, and `data` framed; `more` False ends the
+        response.
+
+        Raises `ResponseError` when the response was not started or is over, for more bytes than
+        Content-Length (nothing of the part is returned), and for an end before Content-Length was reached:
+        the caller must then abort the connection if `head_sent`, and may still call `error(500)` if not.
+        """
+        if type(data) is not bytes:
+            data = _octets(data)
+        if more or self.head_sent or not self._plain:
+            return self._part(data, more)
+        size = len(data)
+        framing = b""
+        if self.length_left < 0:
+            framing = b"content-length: %d\r\n" % size
+        elif self.length_left != size:
+            self._count(size, more)
+        self.length_left = 0
+        self.head_sent = self.finished = True
+        if self._body_open:
+            self._judge_unread_body(more)
+        if self.keep_alive:
+            return b"".join((self._head, self._tail, framing, b"\r\n", data))
+        return b"".join((self._head, self._tail, framing, b"connection: close\r\n\r\n", data))
+
+    def _part(self, data: Octets, more: bool) -> bytes:
+        """The general case of `body`."""
+        self._check_open()
+        size = len(data)
+        self._count(size, more)
+        head = b"" if self.head_sent else self._send_head(size, more)
+        self.finished = not more
+        if self.no_body:
+            return head
+        if not self._chunked:
+            return b"".join((head, data))
+        end = b"" if more else b"0\r\n\r\n"
+        if not size:
+            return head + end
+        return b"".join((head, b"%x\r\n" % size, data, b"\r\n", end))
+
+    def file_body(self, count: int, more: bool) -> bytes | None:
+        """What to write before the caller itself sends `count` raw bytes (sendfile); counts them as sent.
+
+        None when the body is chunked: read the file and use `body`. With `no_body` the caller sends none of
+        them. Raises `ResponseError` as `body` does.
+        """
+        self._check_open()
+        if not self.no_body:
+            unframed = not self._sized and (more or self._trailers) and not self._http10
+            if self._chunked or (unframed and not self.head_sent):
+                return None
+        self._count(count, more)
+        head = b"" if self.head_sent else self._send_head(count, more)
+        self.finished = not more
+        return head
+
+    def trailers(self, headers: Headers) -> bytes:
+        """End a chunked response with trailer fields; elsewhere they are left out (RFC 9110 6.5)."""
+        self._check_open()
+        if not self.head_sent:
+            raise ResponseError("trailers come after the body")
+        lines = _field_lines(headers, _NOT_A_TRAILER)
+        if not self._chunked or not self._trailers:
+            return self._part(b"", False)
+        self.finished = True
+        return b"0\r\n%b\r\n" % lines
+
+    def interim(self, status: int, headers: Headers) -> bytes:
+        """An informational response (RFC 9110 15.2); b"" to HTTP/1.0, too late, or 100 when nobody waits
+        for it.
+        """
+        if status not in (100, 102, 103):
+            raise ResponseError(f"{status!r} is not an interim response")
+        if self._http10 or self.started:
+            return b""
+        if status == 100:
+            if not self.continue_pending:
+                return b""
+            self.continue_pending = False
+        return b"%b%b\r\n" % (_STATUS_LINES[status], _field_lines(headers, ()))
+
+    def refuse(self, fault: BadRequest) -> bytes:
+        """The server's answer to a peer that broke the protocol; b"" when a response has begun."""
+        return self._own_answer(fault.status, b": " + fault.reason.encode("ascii", "replace"))
+
+    def error(self, status: int) -> bytes:
+        """The server's own answer: 500, 503, 504, 408; b"" when a response has begun."""
+        return self._own_answer(status, b"")
+
+    def _own_answer(self, status: int, reason: bytes) -> bytes:
+        self.keep_alive = False
+        if self.head_sent:
+            return b""
+        self.started = self.head_sent = self.finished = True
+        self.continue_pending = False
+        self.length_left = -1
+        text = b"%d %b%b\n" % (status, reason_phrase(status), reason)
+        return b"".join(
+            (
+                _status_line(status, b""),
+                self._defaults.lines,
+                _EXTRA_LINES.get(status, b""),
+                b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n" % len(text),
+                b"connection: close\r\n\r\n",
+                b"" if self._head_method else text,
+            )
+        )
+
+    def _check_open(self) -> None:
+        if not self.started:
+            raise ResponseError("the body of a response comes after its head")
+        if self.finished:
+            raise ResponseError("the response is already complete")
+
+    def _count(self, size: int, more: bool) -> None:
+        """Hold the body to its Content-Length (RFC 9112 6.2: nothing past it, nothing missing)."""
+        left = self.length_left
+        if left < 0:
+            return
+        if size > left:
+            raise ResponseError(f"the response body is {size - left} bytes longer than its content-length")
+        left -= size
+        if left and not more:
+            self.keep_alive = False
+            raise ResponseError(f"the response body is {left} bytes shorter than its content-length")
+        self.length_left = left
+
+    def _send_head(self, size: int, more: bool) -> bytes:
+        """The complete head, with the framing chosen by what is known now (RFC 9112 6.1)."""
+        parts = [self._head, self._tail]
+        if not self._sized:
+            if not more and not self._trailers:
+                if size or not self.no_body:
+                    parts.append(b"content-length: %d\r\n" % size)
+            elif self.no_body:
+                pass  # what a GET would be framed by is not known, and need not be said
+            elif self._http10:
+                self.keep_alive = False
+            else:
+                self._chunked = True
+                parts.append(b"transfer-encoding: chunked\r\n")
+        if self._body_open:
+            self._judge_unread_body(more)
+        if not self.keep_alive:
+            parts.append(_CLOSE_LINE)
+        elif self._http10:
+            parts.append(b"connection: keep-alive\r\n")
+        parts.append(b"\r\n")
+        self.head_sent = True
+        return b"".join(parts)
+
+    def _judge_unread_body(self, more: bool) -> None:
+        """The head goes out while request body is still to come: may the connection be used again?"""
+        raise NotImplementedError
