@@ -15,18 +15,21 @@ import enum
 import mmap
 import threading
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
-ROW_BYTES: Final = 2048
+ROW_BYTES: Final = 16384
 WORD: Final = 8
 ROW_WORDS: Final = ROW_BYTES // WORD
 
 LATENCY_BUCKETS: Final = 28
 """Bucket b counts durations below 2**b * 65,536 ns; the last one has no upper bound."""
 LATENCY_SHIFT: Final = 16
-MAX_THREADS: Final = 64
-"""Threads of one worker that have a sub-slot of their own."""
-TEXT_BYTES: Final = 240
+LANES: Final = 64
+"""Requests in work that have a lane of their own (text, age); further ones are only counted."""
+NO_LANE: Final = -1
+LANE_WORDS: Final = 16
+LANE_TEXT: Final = (LANE_WORDS - 2) * WORD
+"""Bytes of "GET /path" that a lane keeps."""
 
 
 class State(enum.IntEnum):
@@ -46,7 +49,6 @@ class Word(enum.IntEnum):
     GENERATION = 2
     STATE = 3
     BEAT_NS = 4  # monotonic; the loop turned
-    BUSY_NS = 5  # monotonic; since when there has been a request in work, 0 = none
     IN_FLIGHT = 6
     CONNECTIONS = 7
     ACCEPTED = 8
@@ -61,76 +63,86 @@ class Word(enum.IntEnum):
     LOOP_LAG_NS = 17
     WEBSOCKETS = 18
     STARTED_NS = 19  # monotonic; when the process began
-    TEXT_LENGTH = 31
-    TEXT = 32  # 30 words: "GET /path" of the request begun last
     LATENCY = 64  # LATENCY_BUCKETS words
-    THREADS = 96  # MAX_THREADS words: monotonic ns since when thread i is busy, 0 = idle
+    LANES = 128  # LANES times: since when (monotonic ns, 0 = free), length of the text, the text
+
+
+class Lane(NamedTuple):
+    """A request in work, as a reader sees it."""
+
+    number: int
+    since_ns: int
+    """Monotonic; where its deadline was extended, the time from which it counts."""
+    text: str
+    """"GET /path", bytes that are not ASCII escaped."""
 
 
 _STATUS_BASE: Final = int(Word.STATUS_1XX) - 1
 _IN_FLIGHT: Final = int(Word.IN_FLIGHT)
-_BUSY: Final = int(Word.BUSY_NS)
 _REQUESTS: Final = int(Word.REQUESTS)
 _BYTES: Final = int(Word.BYTES_OUT)
 _LATENCY: Final = int(Word.LATENCY)
-_TEXT_LENGTH: Final = int(Word.TEXT_LENGTH)
-_THREADS: Final = int(Word.THREADS)
+_LANES: Final = int(Word.LANES)
 _LAST_BUCKET: Final = LATENCY_BUCKETS - 1
+_METHODS: Final = {
+    name: name.encode() for name in ("GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS")
+}
 
 
 class Row:
     """One worker's row. Not safe for several threads: see `SharedRow`."""
 
-    __slots__ = ("_memory", "_offset", "_text", "index", "words")
+    __slots__ = ("_free", "_memory", "_offset", "index", "words")
 
     def __init__(self, memory: mmap.mmap, index: int) -> None:
         self.index = index
         self._memory = memory
         self._offset = index * ROW_BYTES
-        self._text = self._offset + Word.TEXT * WORD
+        self._free = list(range(LANES - 1, -1, -1))
         self.words: memoryview = memoryview(memory)[self._offset : self._offset + ROW_BYTES].cast("Q")
 
     # -- the worker's hot path
 
-    def begin(self, method: str, target: bytes, now_ns: int) -> None:
-        """A request starts: what and when, before the application is called."""
+    def begin(self, method: str, target: bytes, now_ns: int) -> int:
+        """A request starts, before the application is called; its lane, to be given to `end`."""
         words = self.words
         words[_IN_FLIGHT] += 1
-        if not words[_BUSY]:
-            words[_BUSY] = now_ns
-        line = b"%b %b" % (method.encode("ascii", "replace"), target)
-        if len(line) > TEXT_BYTES:
-            line = line[:TEXT_BYTES]
+        if not self._free:
+            return NO_LANE
+        lane = self._free.pop()
+        line = b"%b %b" % (_METHODS.get(method) or method.encode("ascii", "replace"), target)
+        if len(line) > LANE_TEXT:
+            line = line[:LANE_TEXT]
         length = len(line)
-        words[_TEXT_LENGTH] = length
-        text = self._text
+        at = _LANES + lane * LANE_WORDS
+        words[at + 1] = length
+        text = self._offset + (at + 2) * WORD
         self._memory[text : text + length] = line
+        words[at] = now_ns
+        return lane
 
-    def end(self, status: int, started_ns: int, now_ns: int, bytes_out: int) -> None:
-        """A request is over (also when it was cut): counters, latency, and idle again if it was the last."""
+    def end(
+        self, status: int, started_ns: int, now_ns: int, bytes_out: int, lane: int = NO_LANE
+    ) -> None:
+        """A request is over (also when it was cut): counters and latency."""
         words = self.words
+        if lane >= 0:
+            words[_LANES + lane * LANE_WORDS] = 0
+            self._free.append(lane)
         words[_REQUESTS] += 1
         if 100 <= status < 600:
             words[_STATUS_BASE + status // 100] += 1
         words[_BYTES] += bytes_out
         bucket = ((now_ns - started_ns) >> LATENCY_SHIFT).bit_length() if now_ns > started_ns else 0
         words[_LATENCY + (bucket if bucket < _LAST_BUCKET else _LAST_BUCKET)] += 1
-        left = words[_IN_FLIGHT] - 1
-        if left <= 0:
-            words[_IN_FLIGHT] = 0
-            words[_BUSY] = 0
-        else:
-            words[_IN_FLIGHT] = left
+        left = words[_IN_FLIGHT]
+        if left:
+            words[_IN_FLIGHT] = left - 1
 
-    def thread_begin(self, thread: int, now_ns: int) -> None:
-        """Pool thread number `thread` took a request."""
-        if thread < MAX_THREADS:
-            self.words[_THREADS + thread] = now_ns
-
-    def thread_end(self, thread: int) -> None:
-        """Pool thread number `thread` is idle."""
-        if thread < MAX_THREADS:
-            self.words[_THREADS + thread] = 0
+    def extend(self, lane: int, until_ns: int) -> None:
+        """The request in `lane` counts from `until_ns` on (its deadline was extended by the application)."""
+        if lane >= 0 and self.words[_LANES + lane * LANE_WORDS]:
+            self.words[_LANES + lane * LANE_WORDS] = until_ns
 
     def beat(self, now_ns: int) -> None:
         """The worker's loop turned."""
@@ -156,6 +168,7 @@ class Row:
         words[Word.GENERATION] = generation
         words[Word.STARTED_NS] = time.monotonic_ns()
         words[Word.BEAT_NS] = words[Word.STARTED_NS]
+        self._free = list(range(LANES - 1, -1, -1))
 
     def set_state(self, state: State) -> None:
         """What the worker says of itself."""
@@ -164,15 +177,17 @@ class Row:
     def __getitem__(self, word: Word) -> int:
         return int(self.words[word])
 
-    @property
-    def text(self) -> str:
-        """The request begun last ("GET /path"), for people: bytes that are not ASCII are escaped."""
-        length = min(int(self.words[_TEXT_LENGTH]), TEXT_BYTES)
-        return bytes(self._memory[self._text : self._text + length]).decode("ascii", "backslashreplace")
-
-    def threads(self) -> list[int]:
-        """Since when each pool thread is busy (monotonic ns, 0 = idle)."""
-        return list(self.words[_THREADS : _THREADS + MAX_THREADS])
+    def lanes(self) -> list[Lane]:
+        """The requests in work, the oldest first."""
+        found = []
+        for number in range(LANES):
+            at = _LANES + number * LANE_WORDS
+            since = int(self.words[at])
+            if since:
+                start = self._offset + (at + 2) * WORD
+                raw = bytes(self._memory[start : start + min(int(self.words[at + 1]), LANE_TEXT)])
+                found.append(Lane(number, since, raw.decode("ascii", "backslashreplace")))
+        return sorted(found, key=lambda lane: lane.since_ns)
 
     def latency(self) -> list[int]:
         """The latency histogram's counts."""
@@ -188,13 +203,15 @@ class SharedRow(Row):
         super().__init__(memory, index)
         self._lock = threading.Lock()
 
-    def begin(self, method: str, target: bytes, now_ns: int) -> None:
+    def begin(self, method: str, target: bytes, now_ns: int) -> int:
         with self._lock:
-            super().begin(method, target, now_ns)
+            return super().begin(method, target, now_ns)
 
-    def end(self, status: int, started_ns: int, now_ns: int, bytes_out: int) -> None:
+    def end(
+        self, status: int, started_ns: int, now_ns: int, bytes_out: int, lane: int = NO_LANE
+    ) -> None:
         with self._lock:
-            super().end(status, started_ns, now_ns, bytes_out)
+            super().end(status, started_ns, now_ns, bytes_out, lane)
 
     def add(self, word: Word, amount: int = 1) -> None:
         with self._lock:

@@ -42,10 +42,9 @@ class Health:
         found: list[ev.Event] = []
         for key, row in rows:
             silent = now - row[Word.BEAT_NS] / 1e9
-            busy = now - row[Word.BUSY_NS] / 1e9 if row[Word.BUSY_NS] else 0.0
+            lanes = row.lanes()
             if silent > timeout + IDLE_BEAT:
-                doing = f" at {row.text!r}" if busy else ""
-                found.append(
-                    ev.Overdue(key, silent, f"silent for {silent:.1f} s{doing} (timeout = {timeout:g} s)")
-                )
+                doing = f" at {lanes[0].text!r}" if lanes else ""
+                what = f"silent for {silent:.1f} s{doing} (timeout = {timeout:g} s)"
+                found.append(ev.Overdue(key, silent, what))
         return found

@@ -6,10 +6,13 @@ import os
 import threading
 
 from arbiter.link.scoreboard import (
+    LANE_TEXT,
+    LANE_WORDS,
+    LANES,
     LATENCY_BUCKETS,
     LATENCY_SHIFT,
+    NO_LANE,
     ROW_WORDS,
-    TEXT_BYTES,
     Scoreboard,
     State,
     Word,
@@ -17,7 +20,7 @@ from arbiter.link.scoreboard import (
 
 
 def test_fields_do_not_overlap_and_fit_into_a_row() -> None:
-    spans = {Word.TEXT: TEXT_BYTES // 8, Word.LATENCY: LATENCY_BUCKETS, Word.THREADS: 64}
+    spans = {Word.LATENCY: LATENCY_BUCKETS, Word.LANES: LANES * LANE_WORDS}
     taken: list[int] = []
     for word in Word:
         taken.extend(range(word, word + spans.get(word, 1)))
@@ -36,20 +39,23 @@ def test_a_child_writes_and_the_parent_reads() -> None:
     os.waitpid(pid, 0)
     row = board.row(2)
     assert row[Word.IN_FLIGHT] == 1
-    assert row[Word.BUSY_NS] == 1_000
-    assert row.text == "GET /slow?x=1"
+    (lane,) = row.lanes()
+    assert (lane.since_ns, lane.text) == (1_000, "GET /slow?x=1")
     assert row[Word.STATE] == State.READY
     assert board.row(1)[Word.IN_FLIGHT] == 0
 
 
 def test_counting_a_request() -> None:
     row = Scoreboard(1).row(0)
-    row.begin("GET", b"/", 10)
-    row.begin("POST", b"/b", 20)
-    row.end(200, 10, 10 + (3 << LATENCY_SHIFT), 100)
-    assert (row[Word.IN_FLIGHT], row[Word.BUSY_NS]) == (1, 10)
-    row.end(503, 20, 21, 5)
-    assert (row[Word.IN_FLIGHT], row[Word.BUSY_NS]) == (0, 0)
+    first = row.begin("GET", b"/", 10)
+    second = row.begin("POST", b"/b", 20)
+    assert [lane.text for lane in row.lanes()] == ["GET /", "POST /b"]
+    row.end(200, 10, 10 + (3 << LATENCY_SHIFT), 100, first)
+    assert row[Word.IN_FLIGHT] == 1
+    assert [lane.text for lane in row.lanes()] == ["POST /b"]
+    row.end(503, 20, 21, 5, second)
+    assert row[Word.IN_FLIGHT] == 0
+    assert row.lanes() == []
     assert (row[Word.REQUESTS], row[Word.STATUS_2XX], row[Word.STATUS_5XX]) == (2, 1, 1)
     assert row[Word.BYTES_OUT] == 105
     assert row.latency()[:3] == [1, 0, 1]
@@ -66,9 +72,33 @@ def test_a_clock_that_stands_still_and_an_endless_request_have_a_bucket() -> Non
 def test_text_is_cut_and_escaped() -> None:
     row = Scoreboard(1).row(0)
     row.begin("GET", b"/" + b"a" * 500, 1)
-    assert len(row.text) == TEXT_BYTES
-    row.begin("GET", b"/\xff\n", 1)
-    assert "\\xff" in row.text
+    row.begin("PURGE", b"/\xff\n", 2)
+    long, odd = row.lanes()
+    assert len(long.text) == LANE_TEXT
+    assert odd.text == "PURGE /\\xff\n"
+
+
+def test_more_requests_than_lanes_are_counted_all_the_same() -> None:
+    row = Scoreboard(1).row(0)
+    lanes = [row.begin("GET", b"/", 5) for _ in range(LANES + 3)]
+    assert lanes[-3:] == [NO_LANE] * 3
+    assert len(row.lanes()) == LANES
+    assert row[Word.IN_FLIGHT] == LANES + 3
+    for lane in lanes:
+        row.end(200, 5, 6, 0, lane)
+    assert row[Word.IN_FLIGHT] == 0
+    assert row.lanes() == []
+    assert row.begin("GET", b"/", 7) != NO_LANE
+
+
+def test_an_extended_deadline_counts_from_later() -> None:
+    row = Scoreboard(1).row(0)
+    lane = row.begin("GET", b"/", 10)
+    row.extend(lane, 500)
+    assert row.lanes()[0].since_ns == 500
+    row.end(200, 10, 600, 0, lane)
+    row.extend(lane, 900)
+    assert row.lanes() == []
 
 
 def test_threads_lose_no_count() -> None:
@@ -76,8 +106,7 @@ def test_threads_lose_no_count() -> None:
 
     def work() -> None:
         for _ in range(2000):
-            row.begin("GET", b"/", 1)
-            row.end(200, 1, 2, 3)
+            row.end(200, 1, 2, 3, row.begin("GET", b"/", 1))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -92,10 +121,7 @@ def test_threads_lose_no_count() -> None:
 def test_clear_leaves_nothing_of_the_former_worker() -> None:
     row = Scoreboard(2).row(1)
     row.begin("GET", b"/old", 1)
-    row.thread_begin(3, 77)
-    assert row.threads()[3] == 77
     row.clear(pid=5, slot=2, generation=9)
-    assert row.text == ""
+    assert row.lanes() == []
     assert row[Word.REQUESTS] == 0
-    assert not any(row.threads())
     assert (row[Word.PID], row[Word.SLOT], row[Word.GENERATION]) == (5, 2, 9)

@@ -1,0 +1,49 @@
+"""A worker's stacks, as written by its last or its living breath.
+
+Neighbours: the arbiter makes one before a fork and reads it; the worker registers it with faulthandler. Its one
+rule: the worker writes through C code that needs no lock of the interpreter, so a stack comes out also while an
+extension holds it for ever, and the arbiter can read it after SIGKILL.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import tempfile
+from typing import Final
+
+DUMP_SIGNAL: Final = signal.SIGUSR2
+"""Sent to a worker to have all its stacks written. It harms nothing; the worker goes on."""
+MAX_DUMP: Final = 64 * 1024
+"""Bytes of one dump that are kept."""
+
+
+class StackFile:
+    """An unnamed file that arbiter and worker share."""
+
+    def __init__(self) -> None:
+        if hasattr(os, "memfd_create"):
+            self.fd = os.memfd_create("arbiter-stacks", os.MFD_CLOEXEC)
+        else:
+            fd, path = tempfile.mkstemp(prefix="arbiter-stacks-")
+            os.unlink(path)
+            self.fd = fd
+        # Appending, so that the file can be emptied between two dumps whatever the writer's offset.
+        fcntl.fcntl(self.fd, fcntl.F_SETFL, os.O_APPEND)
+
+    def fileno(self) -> int:
+        return self.fd
+
+    def written(self) -> bool:
+        """Whether there is something that `take` has not yet given."""
+        return os.fstat(self.fd).st_size > 0
+
+    def take(self) -> str:
+        """What has been written since the last call."""
+        data = os.pread(self.fd, MAX_DUMP, 0)
+        os.ftruncate(self.fd, 0)
+        return data.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        os.close(self.fd)

@@ -1,0 +1,109 @@
+"""What the kernel says of a worker: is it computing, waiting for the processor, stopped, traced; was it out of memory.
+
+Neighbours: `health` samples workers with it, the death report asks about memory. Its one rule: reading only,
+never more than a few small files, and a kernel that does not tell (no /proc, no cgroup) gives None, not a guess.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_TICK: Final = 1.0 / os.sysconf("SC_CLK_TCK")
+MAX_TASKS: Final = 128
+"""Threads of one process that are added up at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look at a process. Times in seconds since it began."""
+
+    state: str
+    """As in proc_pid_stat(5): R running, S sleeping, D in the kernel, T stopped, t stopped by a tracer, Z dead."""
+    cpu: float
+    """Processor time used, all threads."""
+    waited: float
+    """Time spent runnable without a processor, all threads."""
+    traced: bool
+
+    @property
+    def held(self) -> bool:
+        """Somebody has stopped it, or looks into it: a debugger, an operator."""
+        return self.traced or self.state in "Tt"
+
+
+def sample(pid: int, root: Path = Path("/proc")) -> Sample | None:
+    """Look at a process; None if it is gone or the system has no /proc."""
+    here = root / str(pid)
+    try:
+        stat = (here / "stat").read_text("ascii", "replace")
+        status = (here / "status").read_text("ascii", "replace")
+    except OSError:
+        return None
+    fields = stat[stat.rindex(")") + 2 :].split()
+    tracer = next((line.split()[1] for line in status.splitlines() if line.startswith("TracerPid:")), "0")
+    cpu = (int(fields[11]) + int(fields[12])) * _TICK
+    return Sample(fields[0], cpu, _waited(here), tracer != "0")
+
+
+def _waited(here: Path) -> float:
+    """Run-queue wait of all threads (schedstat: time on the processor, time waiting, in ns)."""
+    total = 0
+    try:
+        for task in os.listdir(here / "task")[:MAX_TASKS]:
+            parts = (here / "task" / task / "schedstat").read_text("ascii").split()
+            total += int(parts[1])
+    except (OSError, IndexError, ValueError):
+        pass
+    return total / 1e9
+
+
+def memory_kib(pid: int, root: Path = Path("/proc")) -> dict[str, int]:
+    """Rss, Pss, Uss of a process in KiB, from smaps_rollup; empty if the kernel does not tell."""
+    try:
+        lines = (root / str(pid) / "smaps_rollup").read_text("ascii").splitlines()[1:]
+    except OSError:
+        return {}
+    values = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith("kB")}
+    private = values.get("Private_Clean", 0) + values.get("Private_Dirty", 0)
+    return {"rss": values.get("Rss", 0), "pss": values.get("Pss", 0), "uss": private}
+
+
+class OomCounter:
+    """How often the kernel has killed for memory in this process's cgroup (memory.events of cgroup v2)."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path or _own_events()
+        self._seen = self._count()
+
+    def rose(self) -> bool:
+        """Whether it has happened since the last question."""
+        count = self._count()
+        rose, self._seen = count > self._seen, count
+        return rose
+
+    def _count(self) -> int:
+        if self._path is None:
+            return 0
+        try:
+            text = self._path.read_text("ascii")
+        except OSError:
+            return 0
+        for line in text.splitlines():
+            name, _, value = line.partition(" ")
+            if name == "oom_kill" and value.isdigit():
+                return int(value)
+        return 0
+
+
+def _own_events() -> Path | None:
+    try:
+        lines = Path("/proc/self/cgroup").read_text("ascii").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith("0::"):
+            return Path("/sys/fs/cgroup") / line[3:].lstrip("/") / "memory.events"
+    return None
