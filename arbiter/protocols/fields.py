@@ -173,7 +173,8 @@ def parse_field(line: bytes) -> Field:
     check = _CHECKS.get(kind)
     if check is not None:
         check(value)
-    return Field((lower, value), kind, key, value.decode("latin-1"))
+    # What Field(...) does in twice the time.
+    return tuple.__new__(Field, ((lower, value), kind, key, value.decode("latin-1")))
 
 
 class FieldCache(dict[bytes, Field]):

@@ -60,18 +60,20 @@ def parse_head(head: bytes, limits: Limits) -> Request:
     request.chunked = request.expect_continue = request.forwarded = False
     request.ended = True
     hosts = 0
-    plain = True
+    special: list[Field] | None = None
     for field in fields:
         kind = field[1]
         if kind:
             if kind == HOST:
                 hosts += 1
             elif kind != SECRET:
-                plain = False
+                if special is None:
+                    special = []
+                special.append(field)
     if hosts != 1 and (hosts or request.version == "1.1"):
         raise Refusal(400, "more than one host field" if hosts else "missing host field")
-    if not plain:
-        _read_special_fields(request, limits)
+    if special is not None:
+        _read_special_fields(request, special, limits)
     if request.path[0] != 0x2F:
         _read_other_target(request)
     return request
@@ -125,13 +127,14 @@ def _check_version(version: bytes) -> None:
     raise Refusal(505, "only HTTP/1.0 and HTTP/1.1 are served here", version)
 
 
-def _read_special_fields(request: Request, limits: Limits) -> None:
+def _read_special_fields(request: Request, special: list[Field], limits: Limits) -> None:
     """The fields HTTP itself reads, and the framing they decide (RFC 9112 6.3)."""
     lengths = codings = underscores = 0
     connection: list[bytes] = []
     upgrade: list[bytes] = []
-    for field in request.fields:
-        (_, value), kind, _, _ = field
+    for field in special:
+        value = field[0][1]
+        kind = field[1]
         if kind == CONNECTION:
             connection.append(value.lower())
         elif kind == CONTENT_LENGTH:
