@@ -1,0 +1,110 @@
+"""The threaded kind: the main thread reads requests, a pool of threads answers them.
+
+Neighbours: a `Core` whose `serve` puts the complete request into a queue. Its one rule: a request changes
+hands once. The thread that takes it runs the application, writes to the socket itself and puts the
+connection back into the poller (EPOLLONESHOT: nobody else has looked at it in the meantime); there is no
+way back through the loop, hence no lock and no wake-up on the usual way.
+
+The threads are daemons: one that never returns from the application cannot keep the process from exiting.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from queue import SimpleQueue
+from typing import Any, TypeAlias
+
+from arbiter.link.scoreboard import Word
+from arbiter.protocols.events import Event, Request
+from arbiter.workers.connection import FOREVER, SERVING, Connection
+from arbiter.workers.context import WorkerContext
+from arbiter.workers.core import Core
+from arbiter.workers.exchange import describe
+from arbiter.workers.loop import ONESHOT
+
+_Job: TypeAlias = tuple[Connection, Request, Any, int]
+
+
+class Pool(Core):
+    """The main thread's loop and its `threads` threads."""
+
+    def __init__(self, ctx: WorkerContext) -> None:
+        super().__init__(ctx, multithread=True)
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._count = max(1, ctx.config.threads)
+        self._threads = [
+            threading.Thread(target=self._work, name=f"arbiter-{index}", daemon=True)
+            for index in range(self._count)
+        ]
+
+    def run(self) -> int:
+        """As `Core.run`; the threads live as long as the loop."""
+        for thread in self._threads:
+            thread.start()
+        try:
+            return super().run()
+        finally:
+            for _ in self._threads:
+                self._queue.put(None)
+
+    def room(self) -> int:
+        """None while every thread has its hands full: an idle sibling is the better place then."""
+        if self._queue.qsize() or self._row.words[Word.IN_FLIGHT] >= self._count:
+            return 0
+        return super().room()
+
+    def serve(self, conn: Connection, request: Request, stream: Any, length: int) -> list[Event] | None:
+        """Leave it to the next free thread."""
+        conn.state = SERVING
+        conn.deadline = FOREVER
+        conn.request = request
+        conn.started_ns = time.monotonic_ns()
+        self._queue.put((conn, request, stream, length))
+        return None
+
+    def watch_connection(self, conn: Connection, mask: int) -> None:
+        """Armed for one event: whoever gets it owns the connection."""
+        if conn.mask:
+            self.poller.modify(conn.fd, mask | ONESHOT)
+        else:
+            conn.mask = mask
+            self.poller.register(conn.fd, mask | ONESHOT)
+
+    def _work(self) -> None:
+        """The life of one thread."""
+        take = self._queue.get
+        while True:
+            job = take()
+            if job is None:
+                return
+            self._take_one(*job)
+            del job  # nothing of a request is kept alive by an idle thread
+            if not self.acceptor.watching and self.room() > 0:
+                self.waker.wake()
+
+    def _take_one(self, conn: Connection, request: Request, stream: Any, length: int) -> None:
+        try:
+            events = self.answer(conn, request, stream, length)
+            if events is not None:
+                # A request that was pipelined goes to the queue's end: the others come first.
+                self.process(conn, events, time.monotonic())
+        except BaseException:
+            # A KeyboardInterrupt the application raised, or a fault of our own: the thread lives.
+            self.ctx.log.exception("%s: the connection is closed", describe(conn))
+            self.close(conn)
+
+    def close(self, conn: Connection, *, reset: bool = False) -> None:
+        """As `Core.close`, from any thread."""
+        super().close(conn, reset=reset)
+        if self.draining:
+            self.waker.wake()  # it may have been the last one
+
+    def freed(self) -> None:
+        """As `Core.freed`, from any thread."""
+        self.waker.wake()
+
+    def sweep_by(self, deadline: float) -> None:
+        """As `Core.sweep_by`, from any thread."""
+        super().sweep_by(deadline)
+        self.waker.wake()

@@ -1,0 +1,48 @@
+"""The sync kind: one request at a time, in the main thread.
+
+Neighbours: a `Core` whose `serve` calls the application then and there. Its one rule: the application is
+never called inside a running event loop (Django's ORM and asyncio.run() refuse to work there) and never
+waits for a peer: a request is complete before it is called, and its answer leaves at the client's pace
+afterwards.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any, Final
+
+from arbiter.protocols.events import Event, Request
+from arbiter.workers.connection import Connection
+from arbiter.workers.context import WorkerContext
+from arbiter.workers.core import Core
+
+QUICK: Final = 0.005
+"""Seconds; when serving a new connection took longer, the next ones are left to an idle sibling."""
+
+
+class Turns(Core):
+    """Requests take turns."""
+
+    def __init__(self, ctx: WorkerContext) -> None:
+        super().__init__(ctx, multithread=False)
+
+    def serve(self, conn: Connection, request: Request, stream: Any, length: int) -> list[Event] | None:
+        """Answer now."""
+        self.count_request()
+        return self.answer(conn, request, stream, length)
+
+    def watch_connection(self, conn: Connection, mask: int) -> None:
+        """Level-triggered: a system call only when what to wait for changes."""
+        if conn.mask != mask:
+            if conn.mask:
+                self.poller.modify(conn.fd, mask)
+            else:
+                self.poller.register(conn.fd, mask)
+            conn.mask = mask
+
+    def adopt(self, sock: socket.socket, address: Any, listener: socket.socket) -> bool:
+        """As `Core.adopt`; another one may follow only if this one did not take long."""
+        began = time.monotonic()
+        super().adopt(sock, address, listener)
+        return time.monotonic() - began < QUICK
