@@ -1,0 +1,481 @@
+"""One HTTP/1.x connection of an asgi worker: the asyncio protocol between a transport and application calls.
+
+Neighbours: `protocols.http1` parses and frames, `gateways.asgi_http` is the application's side of an
+exchange, `asgi_service` holds what connections share, `asgi_websocket` takes over after an upgrade. Its one
+rule: one exchange at a time, in the order of the wire; whatever ends it (the answer, the peer, a deadline,
+the worker's end) passes through here and is accounted for exactly once.
+
+A client that ends its sending side may only have half-closed (RFC 9112 9.6) or may be gone; TCP does not
+say which. Its answer is sent either way; `receive` reports http.disconnect after `HALF_CLOSE_GRACE`, so
+that long polls and streams do not go on for nobody, or at once where a unix socket's hang-up settles the
+question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Final
+
+from arbiter.errors import PeerGone
+from arbiter.gateways.asgi_http import BODY, DONE, TRAILERS, HttpCycle
+from arbiter.gateways.asgi_scope import NO_ROOT, RootPath, address, connection_base, http_scope, mount
+from arbiter.link.scoreboard import Word
+from arbiter.protocols.events import BadRequest, Data, EndOfBody, Event, Request
+from arbiter.protocols.http1.connection import Http1Connection
+from arbiter.workers.asgi_connection import AsgiConnection, hung_up
+from arbiter.workers.asgi_service import NEVER, SECOND, Service
+from arbiter.workers.asgi_websocket import upgrade
+from arbiter.workers.limits import DRAIN_GRACE
+
+BODY_HIGH_WATER: Final = 65536
+"""Bytes of a request's body held for an application that does not take them; past it reading pauses."""
+HALF_CLOSE_GRACE: Final = 0.5
+"""Seconds after the end of a client's sending until `receive` reports it as a disconnect."""
+
+# What the connection is doing.
+_IDLE: Final = 0  # no request: before the first, between two, or in a head
+_BUSY: Final = 1  # an application call owes an answer
+_SKIPPING: Final = 2  # the answer is out; what is left of the request's body is thrown away
+_FLUSHING: Final = 3  # the answer is written, but a peer that does not take it is not given another
+_LINGERING: Final = 4  # the last answer is out and our side is shut down
+
+_monotonic_ns = time.monotonic_ns
+
+
+class HttpConnection(AsgiConnection):
+    """See the module. Also the `Wire` of `asgi_http`."""
+
+    __slots__ = (
+        "_body_mark",
+        "_body_seen",
+        "_head_timed",
+        "_peername",
+        "_phase",
+        "base",
+        "cycle",
+        "half_closed",
+        "http",
+        "peer",
+    )
+
+    def __init__(self, service: Service, peername: Any = None) -> None:
+        """peername: the peer's address as accept(2) gave it."""
+        super().__init__(service)
+        self._peername = peername
+        self.http = Http1Connection(service.limits, service.defaults)
+        self.cycle: HttpCycle | None = None
+        self.half_closed = False
+        self.base: dict[str, Any] = {}
+        self.peer: str | None = None
+        """The direct peer's host; None on a unix socket."""
+        self._phase = _IDLE
+        self._head_timed = False
+        self._body_seen = 0
+        self._body_mark = 0
+
+    # ------------------------------------------------------------------ asyncio's calls
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        service = self.service
+        client = address(self._peername)
+        server = address(transport.get_extra_info("sockname"))
+        secure = transport.get_extra_info("sslcontext") is not None
+        if client is not None and client[1] is not None:
+            self.peer = client[0]
+            self.base = connection_base((client[0], client[1]), server, "https" if secure else "http")
+        else:
+            self.base = connection_base(None, server, "https" if secure else "http")
+        service.add(self)
+        now = _monotonic_ns()
+        self.read_deadline = now + service.times.header
+        if service.draining:
+            self.drain(now)
+
+    def data_received(self, data: bytes) -> None:
+        if self.closing:
+            self.discard(data)
+            return
+        http = self.http
+        events = http.receive(data)
+        if events:
+            self._take(events)
+        elif self._phase == _IDLE and not self._head_timed and http.mid_head:
+            self._head_timed = True
+            self.read_deadline = _monotonic_ns() + self.service.times.header
+        if not http.wants_read and not self.closing:
+            self.pause()
+
+    def eof_received(self) -> bool:
+        """asyncio: True keeps our side open."""
+        cycle = self.cycle
+        transport = self.transport
+        if self.closing or transport.get_extra_info("sslcontext") is not None:
+            return False
+        raw = transport.get_extra_info("socket")
+        self.half_closed = True
+        self.reading = False
+        self.http.receive_eof()
+        if cycle is None:
+            return self._phase == _FLUSHING
+        if not cycle.body_ended:
+            self._lose(cycle, "the client disconnected")
+            return False
+        if hung_up(raw):
+            self._lose(cycle, "the client disconnected")
+            return False
+        self.service.loop.call_later(HALF_CLOSE_GRACE, cycle.disconnect)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost()
+        cycle = self.cycle
+        if cycle is not None:
+            self._lose(cycle, "the client disconnected")
+
+    # ------------------------------------------------------------------ events
+
+    def _take(self, events: list[Event]) -> None:
+        begun: HttpCycle | None = None
+        for event in events:
+            kind = type(event)
+            if kind is Request:
+                begun = self._begin(event)  # type: ignore[arg-type]
+            elif kind is Data:
+                self._take_body(event.data)  # type: ignore[union-attr]
+            elif kind is EndOfBody:
+                self._take_end()
+            elif kind is BadRequest:
+                self._refuse(event)  # type: ignore[arg-type]
+            elif self.cycle is None and not self.closing:  # Gone, after the last pipelined request
+                self.close()
+        if begun is not None and not begun.gone:
+            service = self.service
+            service.running.add(begun)
+            task = service.starter.start_eagerly(begun.run(service.app))
+            if not task.done():
+                begun.task = task
+
+    def _begin(self, request: Request) -> HttpCycle | None:
+        service = self.service
+        now = _monotonic_ns()
+        self._phase = _BUSY
+        self._head_timed = False
+        if not service.keeps_alive:
+            self.http.keep_alive = False
+        if request.upgrade and upgrade(self, request, now):
+            return None
+        scope = http_scope(self.base, request, service.root, service.state)
+        if request.forwarded:
+            self.apply_origin(request, scope)
+        cycle = self.cycle = HttpCycle(self, self.http, request, scope, now)
+        if request.ended:
+            self.read_deadline = NEVER
+        else:
+            self._body_seen = self._body_mark = 0
+            self.read_deadline = now + service.times.body
+        cycle.lane = service.row.begin(request.method, request.target, now)
+        hook = service.ctx.hooks.pre_request
+        if hook is not None and not self._hooked(hook, request):
+            return None
+        return cycle
+
+    def apply_origin(self, request: Request, scope: dict[str, Any]) -> None:
+        """What a trusted proxy says about client, scheme, host and prefix (RFC 7239; X-Forwarded-*)."""
+        policy = self.service.forwarded
+        if policy is None:
+            return
+        origin = policy.resolve(request.fields, self.peer, scope["scheme"])
+        if origin is None:
+            return
+        if origin.client is not None:
+            scope["client"] = origin.client
+        scope["scheme"] = origin.scheme
+        if origin.host is not None:
+            rest = [pair for pair in scope["headers"] if pair[0] != b"host"]
+            scope["headers"] = [(b"host", origin.host), *rest]
+        if origin.prefix and self.service.root is NO_ROOT:
+            mount(scope, RootPath(origin.prefix))
+
+    def _hooked(self, hook: Any, request: Request) -> bool:
+        """Call the pre_request hook; an exception in it is a failed request."""
+        try:
+            hook(request)
+        except BaseException as error:  # whatever a hook raises
+            cycle = self.cycle
+            assert cycle is not None
+            self.service.log.error("hook pre_request raised", exc_info=error)
+            self._answer_for(cycle, 500)
+            return False
+        return True
+
+    def _take_body(self, data: bytes) -> None:
+        cycle = self.cycle
+        self._body_seen += len(data)
+        if cycle is not None:
+            cycle.feed(data)
+            if cycle.buffered > BODY_HIGH_WATER:
+                self.pause()
+                self.read_deadline = NEVER  # it is not the client who is late
+
+    def _take_end(self) -> None:
+        self.read_deadline = NEVER
+        if self._phase == _SKIPPING:
+            self._next(_monotonic_ns())
+        elif self.cycle is not None:
+            self.cycle.feed_end()
+
+    def _refuse(self, fault: BadRequest) -> None:
+        """The peer broke the protocol: the answer the fault calls for, and the end."""
+        service = self.service
+        service.row.add(Word.BAD_REQUESTS)
+        service.log.info(
+            "refused a request of %s with %d: %s %s",
+            self.peer or "a local client",
+            fault.status,
+            fault.reason,
+            fault.detail,
+        )
+        cycle = self.cycle
+        out = self.http.refuse(fault)
+        if cycle is not None:
+            cycle.status = fault.status if out else cycle.status
+            self._lose(cycle, fault.reason)
+        if out:
+            self.write(out)
+            self._linger()
+        elif self._phase == _SKIPPING:
+            self._linger()
+        else:
+            self.abort(fault.reason)
+
+    # ------------------------------------------------------------------ the end of an exchange
+
+    def response_done(self, cycle: HttpCycle) -> None:
+        """The last byte of the answer was written (Wire)."""
+        now = _monotonic_ns()
+        self._account(cycle, now)
+        http = self.http
+        if not cycle.body_ended:
+            if not http.keep_alive or not http.drain_body():
+                self._linger()
+            else:
+                self._phase = _SKIPPING
+                self.read_deadline = now + self.service.times.header
+                self.resume()
+        else:
+            self._next(now)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._phase == _FLUSHING and not self.closing:
+            self._next(_monotonic_ns())
+
+    def _next(self, now: int) -> None:
+        """The connection is free for its next request, which may be here already."""
+        if not self.http.keep_alive:
+            if self.reading or self.half_closed:
+                self.close()
+            else:
+                self._linger()  # there may be bytes in the kernel that nobody read
+            return
+        if self.write_paused:
+            self._phase = _FLUSHING
+            return
+        service = self.service
+        self._phase = _IDLE
+        self.read_deadline = now + service.times.keepalive
+        if service.draining:
+            self.drain(now)
+        events = self.http.next_request()
+        if events:
+            # Not at once: this may be running inside the task of the request before.
+            service.loop.call_soon(self._take_later, events)
+        elif self.http.mid_head:
+            self._head_timed = True
+            self.read_deadline = now + service.times.header
+        if not self.reading and self.http.wants_read:
+            self.resume()
+
+    def _take_later(self, events: list[Event]) -> None:
+        if not self.closing:
+            self._take(events)
+
+    def _account(self, cycle: HttpCycle, now: int) -> None:
+        """The exchange is over for the wire: scoreboard, access log, hook, limits. Once per exchange."""
+        self.cycle = None
+        service = self.service
+        request = cycle.request
+        service.row.end(cycle.status, cycle.started_ns, now, cycle.sent, cycle.lane)
+        if service.access is not None:
+            service.write_access(
+                request,
+                cycle.scope,
+                status=cycle.status,
+                sent=cycle.sent,
+                duration_ns=now - cycle.started_ns,
+                headers=cycle.headers,
+                aborted=cycle.aborted,
+            )
+        hook = service.ctx.hooks.post_request
+        if hook is not None:
+            try:
+                hook(request, cycle.scope, cycle)
+            except BaseException as error:  # whatever a hook raises
+                service.log.error("hook post_request raised", exc_info=error)
+        service.count_request()
+
+    def _lose(self, cycle: HttpCycle, reason: str) -> None:
+        """Nobody can be answered any more: the application hears of it, the books are closed."""
+        cycle.lose(reason)
+        if self.cycle is cycle:
+            self._account(cycle, _monotonic_ns())
+
+    def _linger(self) -> None:
+        self._phase = _LINGERING
+        if self.half_closed:
+            self.close()
+        else:
+            self.close_lingering()
+
+    # ------------------------------------------------------------------ Wire
+
+    def body_taken(self) -> None:
+        """The application took what was held of the body: read on (Wire)."""
+        if not self.reading and not self.closing and self.http.wants_read:
+            self._body_mark = self._body_seen
+            self.read_deadline = _monotonic_ns() + self.service.times.body
+            self.resume()
+
+    def break_off(self, cycle: HttpCycle, reason: str) -> None:
+        """The answer cannot be completed: a visible break (Wire)."""
+        cycle.aborted = cycle.aborted or reason
+        self._lose(cycle, reason)
+        self.abort(reason)
+
+    def app_failed(self, cycle: HttpCycle, error: BaseException | None) -> None:
+        """The application raised, or returned (None) before its answer was complete (Wire)."""
+        if cycle.gone and (error is None or _is_about_the_peer(error)):
+            return
+        if self.service.cutting and isinstance(error, asyncio.CancelledError):
+            return  # logged by whoever cut it
+        what = f"{cycle.request.method} {cycle.scope['path']}"
+        log = self.service.log
+        if error is None:
+            stage = "before its response was complete" if cycle.stage else "without a response"
+            log.error("the application returned %s: %s", stage, what)
+        else:
+            log.error("exception in the application: %s", what, exc_info=_without_our_frames(error))
+        if cycle.gone or cycle.stage == DONE:
+            return
+        if cycle.stage in (BODY, TRAILERS):
+            self.break_off(cycle, "the application failed")
+        else:
+            cycle.aborted = cycle.aborted or "the application failed"
+            self._answer_for(cycle, 500)
+
+    def _answer_for(self, cycle: HttpCycle, status: int) -> None:
+        """Answer in the application's place, and close."""
+        out = self.http.error(status)
+        cycle.status = status
+        cycle.headers = ()
+        self._lose(cycle, cycle.aborted)
+        if not self.transport.is_closing():
+            self.write(out)
+            if cycle.body_ended and self.reading:
+                self.close()
+            else:
+                self._linger()
+
+    def app_done(self, cycle: HttpCycle) -> None:
+        """The application's coroutine has ended (Wire)."""
+        self.service.call_ended(cycle)
+
+    # ------------------------------------------------------------------ what the worker's clock and end ask
+
+    def expire(self, now: int) -> None:
+        """A deadline has come."""
+        if self.write_deadline <= now and self.write_expired(now):
+            return
+        if self.read_deadline > now:
+            return
+        self.read_deadline = NEVER
+        if self._phase == _BUSY:
+            self._body_expired(now)
+        elif self._phase == _IDLE and self.http.mid_head:
+            self._time_out("the head took too long")
+        elif self._phase == _LINGERING:
+            self.transport.abort() if self.transport.get_write_buffer_size() == 0 else self.transport.close()
+        else:
+            self.close()
+
+    def _body_expired(self, now: int) -> None:
+        """A window of `body_timeout` has passed: did enough of the body come in it?"""
+        times = self.service.times
+        came = self._body_seen - self._body_mark
+        if came > 0 and came >= times.body_window:
+            self._body_mark = self._body_seen
+            self.read_deadline = now + times.body
+            return
+        self._time_out("the body came too slowly" if came else "the body stopped coming")
+
+    def _time_out(self, reason: str) -> None:
+        """RFC 9110 15.5.9: say so where a request had begun."""
+        cycle = self.cycle
+        self.service.log.info("timed out on a request of %s: %s", self.peer or "a local client", reason)
+        out = self.http.error(408)
+        if cycle is not None:
+            if out:
+                cycle.status = 408
+            self._lose(cycle, reason)
+        if out:
+            self.write(out)
+            self._linger()
+        else:
+            self.abort(reason)
+
+    def drain(self, now: int) -> None:
+        """The worker drains: say so in the answer that is due, or wait a moment for a request under way."""
+        if self._phase == _BUSY:
+            self.http.keep_alive = False
+        elif self._phase == _IDLE and not self.http.mid_head:
+            self.read_deadline = min(self.read_deadline, now + int(DRAIN_GRACE * SECOND))
+
+    def warn(self) -> None:
+        """The end is near: streams that listen hear http.disconnect while they can still say goodbye."""
+        if self.cycle is not None:
+            self.cycle.disconnect()
+
+    def cut(self, reason: str) -> None:
+        """The worker's time is up."""
+        cycle = self.cycle
+        if cycle is None:
+            self.abort(reason)
+        elif cycle.stage in (BODY, TRAILERS):
+            self.break_off(cycle, reason)
+        else:
+            cycle.aborted = reason
+            self._answer_for(cycle, 503)
+
+
+def _is_about_the_peer(error: BaseException) -> bool:
+    """Whether an exception only passes on that the client is gone.
+
+    That is an OSError out of send() (ASGI 2.4), alone, in groups of a task group, or what a framework
+    raised on catching it (Starlette's ClientDisconnect).
+    """
+    if isinstance(error, (OSError, asyncio.CancelledError)):
+        return True
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_about_the_peer(inner) for inner in error.exceptions)
+    cause = error.__cause__ or error.__context__
+    return isinstance(cause, PeerGone) and type(error).__name__ == "ClientDisconnect"
+
+
+def _without_our_frames(error: BaseException) -> BaseException:
+    """The exception with a traceback that begins in the application."""
+    traceback = error.__traceback__
+    return error.with_traceback(
+        traceback.tb_next if traceback is not None and traceback.tb_next else traceback
+    )

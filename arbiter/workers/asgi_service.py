@@ -1,0 +1,216 @@
+"""What all connections of an asgi worker share.
+
+Neighbours: `dispatch.tasks` makes it and turns its clock; `asgi_protocol` and `asgi_websocket` read it on
+every request. Its one rule: settings are turned into plain numbers here, once, so that a request looks
+nothing up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from email.utils import formatdate
+from typing import Any, Final, Protocol
+
+from arbiter.config.snapshot import Config
+from arbiter.gateways.asgi_http import Application, HttpCycle
+from arbiter.gateways.asgi_scope import NO_ROOT, RootPath
+from arbiter.gateways.asgi_websocket import WebSocketCycle
+from arbiter.observe.access import Exchange
+from arbiter.protocols.events import Request
+from arbiter.protocols.http1.connection import ResponseDefaults
+from arbiter.workers.context import WorkerContext
+from arbiter.workers.dispatch.start import Starter
+from arbiter.workers.limits import protocol_limits, time_limits
+
+SECOND: Final = 1_000_000_000
+NEVER: Final = 1 << 62
+"""A deadline (monotonic ns) that does not come."""
+
+
+class Times:
+    """The time limits in monotonic nanoseconds; NEVER where there is none. Body rate in bytes per window."""
+
+    __slots__ = ("body", "body_window", "header", "keepalive", "send")
+
+    def __init__(self, config: Config) -> None:
+        limits = time_limits(config)
+        self.keepalive = _nanoseconds(limits.keepalive)
+        self.header = _nanoseconds(limits.header)
+        self.body = _nanoseconds(limits.body)
+        self.send = _nanoseconds(limits.send)
+        bounded = self.body < NEVER and limits.body_rate > 0
+        self.body_window = int(limits.body_rate * limits.body) if bounded else 0
+        """Bytes that must come within each `body` of reading."""
+
+
+class WebSocketSettings:
+    """The `websocket_*` settings; sizes in bytes, times in seconds (0 = off)."""
+
+    __slots__ = ("close_timeout", "compression", "max_message_size", "ping_interval", "ping_timeout")
+
+    def __init__(self, config: Config) -> None:
+        self.max_message_size = int(config.websocket_max_message_size)
+        self.ping_interval = float(config.websocket_ping_interval)
+        self.ping_timeout = float(config.websocket_ping_timeout)
+        self.compression = bool(config.websocket_compression)
+        self.close_timeout = float(config.websocket_close_timeout)
+
+
+class Connection(Protocol):
+    """What the worker asks of any of its connections, HTTP or WebSocket."""
+
+    read_deadline: int
+    write_deadline: int
+
+    def expire(self, now: int) -> None:
+        """One of the deadlines lies before `now`."""
+
+    def drain(self, now: int) -> None:
+        """The worker drains: end as soon as it is polite."""
+
+    def warn(self) -> None:
+        """The end is near: let the application know."""
+
+    def cut(self, reason: str) -> None:
+        """End now."""
+
+
+Cycle = HttpCycle | WebSocketCycle
+
+
+class Service:
+    """The worker's state as its connections see it."""
+
+    def __init__(self, ctx: WorkerContext, loop: asyncio.AbstractEventLoop) -> None:
+        config = ctx.config
+        self.ctx = ctx
+        self.loop = loop
+        self.app: Application = ctx.app
+        self.row = ctx.row
+        self.log = ctx.log
+        self.access = ctx.access
+        self.limits = protocol_limits(config)
+        self.times = Times(config)
+        self.websocket = WebSocketSettings(config)
+        self.defaults = ResponseDefaults(config.server_header.encode("latin-1"))
+        self.root = RootPath(config.root_path) if config.root_path.strip("/") else NO_ROOT
+        self.state: dict[str, Any] = {}
+        """The lifespan state; every scope gets a shallow copy."""
+        self.sendfile = bool(config.sendfile)
+        self.starter = Starter(loop)
+        self.connections: set[Connection] = set()
+        self.running: set[Cycle] = set()
+        """Application calls that have not returned; also what keeps their tasks alive."""
+        self.draining = False
+        self.cutting = False
+        """The time is up: application calls are being cancelled."""
+        self.keeps_alive = self.times.keepalive > 0
+        """Whether a connection may serve another request after the one that begins now."""
+        self.forwarded: Any = None
+        self.http_only = False
+        """The application has said that it does not serve WebSockets, and the log too."""
+        self.now = time.monotonic_ns()
+        """As of the last tick, at most a second old while there are connections."""
+        self.changed: asyncio.Event = asyncio.Event()
+        """Set when a connection or an application call has ended and the worker drains."""
+        self._requests = 0
+        self._retire_at = (
+            config.max_requests + random.randint(0, config.max_requests_jitter) if config.max_requests else 0
+        )
+        self.room_again: Any = None
+        """Called when a connection has ended (the acceptor may have been waiting for room)."""
+
+    # ------------------------------------------------------------------ clock
+
+    def tick(self) -> int:
+        """Read the clock, and renew the Date that responses carry."""
+        self.now = time.monotonic_ns()
+        self.defaults.refresh(formatdate(usegmt=True).encode("ascii"))
+        self.row.beat(self.now)
+        return self.now
+
+    def expire(self) -> None:
+        """Let every connection with a deadline in the past act on it."""
+        now = self.now
+        for connection in tuple(self.connections):
+            if connection.read_deadline <= now or connection.write_deadline <= now:
+                try:
+                    connection.expire(now)
+                except Exception:  # one connection's trouble must not stop the clock
+                    self.log.exception("a connection could not be ended")
+                    self.remove(connection)
+
+    # ------------------------------------------------------------------ book-keeping
+
+    def add(self, connection: Connection) -> None:
+        """A connection was opened."""
+        self.connections.add(connection)
+        self.row.connections(len(self.connections))
+
+    def remove(self, connection: Connection) -> None:
+        """A connection has ended."""
+        self.connections.discard(connection)
+        self.row.connections(len(self.connections))
+        if self.room_again is not None:
+            self.room_again()
+        if self.draining:
+            self.changed.set()
+
+    def replace(self, old: Connection, new: Connection) -> None:
+        """An HTTP connection became a WebSocket."""
+        self.connections.discard(old)
+        self.connections.add(new)
+
+    def call_ended(self, cycle: Cycle) -> None:
+        """An application call has returned."""
+        self.running.discard(cycle)
+        if self.draining:
+            self.changed.set()
+
+    def count_request(self) -> None:
+        """One more request was answered; asks for retirement, once, when `max_requests` is reached."""
+        self._requests += 1
+        if self._requests == self._retire_at:
+            self.ctx.retire(f"it has answered {self._requests} requests (max_requests)")
+
+    # ------------------------------------------------------------------ access log
+
+    def write_access(
+        self,
+        request: Request,
+        scope: dict[str, Any],
+        *,
+        status: int,
+        sent: int,
+        duration_ns: int,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        aborted: str = "",
+    ) -> None:
+        """The access log's line of one exchange; only called when there is an access log."""
+        assert self.access is not None
+        client = scope.get("client")
+        exchange = Exchange(
+            remote_addr=client[0] if client else "",
+            method=request.method,
+            target=request.target.decode("latin-1"),
+            version=request.version,
+            status=status,
+            bytes_out=sent,
+            started=time.time() - duration_ns / SECOND,
+            duration_ns=duration_ns,
+            request_fields=request.fields,
+            response_headers=headers,
+            scheme=scope.get("scheme", "http"),
+            aborted=aborted,
+        )
+        try:
+            self.access.write(exchange)
+        except Exception:  # a log that fails must not fail the request
+            self.log.exception("the access log could not be written")
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * SECOND) if seconds < NEVER / SECOND else NEVER
