@@ -121,9 +121,7 @@ class Row:
         words[at] = now_ns
         return lane
 
-    def end(
-        self, status: int, started_ns: int, now_ns: int, bytes_out: int, lane: int = NO_LANE
-    ) -> None:
+    def end(self, status: int, started_ns: int, now_ns: int, bytes_out: int, lane: int = NO_LANE) -> None:
         """A request is over (also when it was cut): counters and latency."""
         words = self.words
         if lane >= 0:
@@ -207,9 +205,7 @@ class SharedRow(Row):
         with self._lock:
             return super().begin(method, target, now_ns)
 
-    def end(
-        self, status: int, started_ns: int, now_ns: int, bytes_out: int, lane: int = NO_LANE
-    ) -> None:
+    def end(self, status: int, started_ns: int, now_ns: int, bytes_out: int, lane: int = NO_LANE) -> None:
         with self._lock:
             super().end(status, started_ns, now_ns, bytes_out, lane)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from arbiter.config.snapshot import Config
 from arbiter.hooks import ServerFace, WorkerFace
 from arbiter.link.scoreboard import Scoreboard
+from arbiter.link.stacks import StackFile
 from arbiter.observe.logs import Logs
 
 
@@ -31,6 +32,8 @@ class WorkerSpec:
     scoreboard: Scoreboard
     channel: socket.socket
     """Its end of the channel to the arbiter."""
+    stacks: StackFile
+    """Where it writes its stacks when asked."""
     lifeline: int
     """Read end of the lifeline pipe: end of file means that the arbiter is gone."""
     arbiter: int

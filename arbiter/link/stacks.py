@@ -1,8 +1,8 @@
 """A worker's stacks, as written by its last or its living breath.
 
-Neighbours: the arbiter makes one before a fork and reads it; the worker registers it with faulthandler. Its one
-rule: the worker writes through C code that needs no lock of the interpreter, so a stack comes out also while an
-extension holds it for ever, and the arbiter can read it after SIGKILL.
+Neighbours: the arbiter makes one before a fork and reads it; the worker registers it with faulthandler. Its
+one rule: the worker writes through C code that needs no lock of the interpreter, so a stack comes out also
+while an extension holds it for ever, and the arbiter can read it after SIGKILL.
 """
 
 from __future__ import annotations

@@ -30,6 +30,17 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class Dump:
+    """Have child `key` write all its stacks, and put them into the log below `text`; `level` as in
+    `logging`.
+    """
+
+    key: int
+    level: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """Read and check the configuration again; answered by `Loaded` or `Refused`."""
 
@@ -98,5 +109,5 @@ class Exit:
 
 
 Action: TypeAlias = (
-    Fork | Send | Load | Commit | Abandon | Say | Reopen | Resized | Opened | Settled | Closing | Exit
+    Fork | Send | Dump | Load | Commit | Abandon | Say | Reopen | Resized | Opened | Settled | Closing | Exit
 )

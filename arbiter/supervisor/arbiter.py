@@ -22,15 +22,18 @@ from arbiter.hooks import ServerFace, WorkerFace
 from arbiter.link.channel import channel
 from arbiter.link.scoreboard import Scoreboard, Word
 from arbiter.link.spec import WorkerSpec
+from arbiter.link.stacks import StackFile
 from arbiter.observe.logs import Log, Logs
 from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
 from arbiter.supervisor import listeners as sockets
 from arbiter.supervisor import spawn
 from arbiter.supervisor.book import FOREVER, Book
+from arbiter.supervisor.dumps import Dumps
 from arbiter.supervisor.generation import Generation
-from arbiter.supervisor.health import Health
+from arbiter.supervisor.health import Health, Patience, Watched
 from arbiter.supervisor.policy import Policy
+from arbiter.supervisor.procfs import OomCounter
 from arbiter.supervisor.states import SERVING
 from arbiter.supervisor.systemd import Notifier
 from arbiter.supervisor.trial import Trial
@@ -63,13 +66,16 @@ class Arbiter:
         self._faces: dict[int, WorkerFace] = {}
         self._lifeline_read, self._lifeline_write = os.pipe()
         os.set_blocking(self._lifeline_read, False)
+        self._dumps = Dumps(log, self.watch.send)
         self._health = Health(time.monotonic())
+        self._oom = OomCounter()
         self._watchdog_due = 0.0 if notifier.interval else FOREVER
         self._trial: Trial | None = None
         self._pending: deque[ev.Event] = deque()
         self._performers: dict[type[Any], Callable[[Any], None]] = {
             act.Fork: self._fork,
             act.Send: lambda action: self.watch.send(action.key, action.signal, group=action.group),
+            act.Dump: self._dump,
             act.Load: self._load,
             act.Commit: self._commit,
             act.Abandon: self._abandon,
@@ -101,7 +107,7 @@ class Arbiter:
             if isinstance(event, ev.Asked):
                 event = dataclasses.replace(event, loads=self._loads())
             elif isinstance(event, ev.Gone):
-                self._buried(event.key)
+                event = self._bury(event)
             self._perform(self.policy.decide(event, time.monotonic()))
 
     def _perform(self, actions: list[act.Action]) -> None:
@@ -112,7 +118,7 @@ class Arbiter:
 
     def _until_due(self) -> float:
         now = time.monotonic()
-        due = min(self.policy.wake_at(), self._health.due, self._watchdog_due)
+        due = min(self.policy.wake_at(), self._health.due, self._watchdog_due, self._dumps.due)
         if self._trial is not None:
             due = min(due, self._trial.deadline)
         return FOREVER if due == FOREVER else max(0.0, due - now)
@@ -124,12 +130,14 @@ class Arbiter:
             self._watchdog_due = now + self._notifier.interval
         if self._trial is not None and now >= self._trial.deadline:
             return list(self._tried("reading the configuration took too long"))
-        rows = [
-            (key, self._scoreboard.row(self._rows[key]))
+        self._dumps.collect(now)
+        config = self.current.config
+        watched = [
+            Watched(key, child.pid, child.kind, self._scoreboard.row(self._rows[key]))
             for key, child in self.policy.book.children.items()
             if child.state in SERVING and key in self._rows
         ]
-        return self._health.look(rows, self.current.config.timeout, now)
+        return self._health.look(watched, Patience(config.timeout, config.slow_request), now)
 
     def _loads(self) -> dict[int, int]:
         return {key: self._scoreboard.row(row)[Word.IN_FLIGHT] for key, row in self._rows.items()}
@@ -143,6 +151,7 @@ class Arbiter:
             row = self._free_row()
             hooks.call(generation.config, "pre_fork", generation.server, face)
             receiver, theirs = channel()
+            stacks = StackFile()
         except Exception as error:
             self.log.exception("a worker cannot be forked")
             self._pending.append(ev.ForkFailed(action.key, f"{type(error).__name__}: {error}"))
@@ -157,6 +166,7 @@ class Arbiter:
             listeners=[listener.socket for listener in generation.listeners],
             scoreboard=self._scoreboard,
             channel=theirs,
+            stacks=stacks,
             lifeline=self._lifeline_read,
             arbiter=os.getpid(),
             logs=self.logs,
@@ -172,10 +182,12 @@ class Arbiter:
             pid = spawn.fork(child)
         except OSError as error:
             receiver.close()
+            stacks.close()
             self._pending.append(ev.ForkFailed(action.key, str(error)))
             return
         finally:
             theirs.close()
+        self._dumps.add(action.key, stacks)
         self._scoreboard.row(row).words[Word.PID] = pid
         self._rows[action.key], self._faces[action.key] = row, face
         face.pid = pid
@@ -186,6 +198,7 @@ class Arbiter:
     def _disown(self, *more: Callable[[], None]) -> None:
         """In a child: close what is the arbiter's alone."""
         self.watch.abandon()
+        self._dumps.abandon()
         os.close(self._lifeline_write)
         for close in more:
             close()
@@ -197,15 +210,26 @@ class Arbiter:
                 return row
         raise OSError(f"all {len(self._scoreboard)} rows of the scoreboard are taken")
 
-    def _buried(self, key: int) -> None:
-        """A child has been reaped: its row is free, the hook is told."""
-        row = self._rows.pop(key, None)
-        face = self._faces.pop(key, None)
+    def _bury(self, event: ev.Gone) -> ev.Gone:
+        """A child has been reaped: what it was doing goes into the event, its row is free, the hook is
+        told.
+        """
+        now = time.monotonic()
+        self._dumps.bury(event.key)
+        row = self._rows.pop(event.key, None)
+        face = self._faces.pop(event.key, None)
         if row is not None:
+            lanes = self._scoreboard.row(row).lanes()
+            requests = tuple((lane.text, now - lane.since_ns / 1e9) for lane in lanes)
+            event = dataclasses.replace(event, requests=requests, no_memory=self._oom.rose())
             self._scoreboard.row(row).clear()
         if face is not None:
             self.current.server.WORKERS.pop(int(face.pid), None)
             self._hook("child_exit", self.current.server, face)
+        return event
+
+    def _dump(self, action: act.Dump) -> None:
+        self._dumps.ask(action.key, self.watch.pid(action.key), action.level, action.text, time.monotonic())
 
     # -- configurations
 

@@ -7,6 +7,7 @@ with only such questions as its readers share.
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -54,6 +55,10 @@ class Child:
     reason: str = ""
     """Why it was told to go, or asked to."""
     report: BootFailed | None = None
+    kind: str = ""
+    """"sync", "threaded" or "asgi", once it is ready."""
+    others: int = 0
+    """When it got stuck: requests in it that may still be answered."""
 
     @property
     def name(self) -> str:
@@ -96,6 +101,8 @@ class Book:
     quick: bool = False
     """The stop is a quick one."""
     exit_status: int = 0
+    corpses: Counter[str] = field(default_factory=Counter)
+    """How many workers died with this request in work."""
     backoff: Backoff = field(default_factory=Backoff)
 
     @property

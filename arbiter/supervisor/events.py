@@ -75,20 +75,46 @@ class WantsOut:
 
 
 @dataclass(frozen=True, slots=True)
+class Slow:
+    """Child `key` has been at the request `text` for `age` seconds: worth a record, no measure."""
+
+    key: int
+    text: str
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
 class Overdue:
-    """Child `key` serves, but has been silent or at one request for `seconds`; `what` says which."""
+    """Child `key` serves, but is stuck for `seconds`; `what` says at what and how. `others` are its
+    requests in time.
+    """
 
     key: int
     seconds: float
     what: str
+    others: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LetOff:
+    """Child `key` is late through no fault of its own; `why` says so."""
+
+    key: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Child `key` has been reaped; `status` as from waitpid(2)."""
+    """Child `key` has been reaped; `status` as from waitpid(2).
+
+    requests: what was in work in it, with ages in seconds; no_memory: the kernel has killed for memory in
+    our cgroup.
+    """
 
     key: int
     status: int
+    requests: tuple[tuple[str, float], ...] = ()
+    no_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,5 +139,18 @@ class Tick:
 
 
 Event: TypeAlias = (
-    Asked | Forked | ForkFailed | Step | Booted | Failed | WantsOut | Overdue | Gone | Loaded | Refused | Tick
+    Asked
+    | Forked
+    | ForkFailed
+    | Step
+    | Booted
+    | Failed
+    | WantsOut
+    | Slow
+    | Overdue
+    | LetOff
+    | Gone
+    | Loaded
+    | Refused
+    | Tick
 )

@@ -1,50 +1,185 @@
-"""Who has been silent too long.
+"""Who is slow, who is stuck, and in which way.
 
-Neighbours: `arbiter` asks between two waits, the scoreboard has the facts, `policy` decides. Its one rule:
-only workers that serve are judged, by the monotonic clock, and never after the arbiter itself has slept:
-then nobody's silence means anything.
+Neighbours: `arbiter` asks between two waits; the scoreboard and `procfs` have the facts; `policy` decides.
+Its one rule: only workers that serve are judged, by the monotonic clock, and only for time in which the
+arbiter was awake itself; a worker that others keep from running (starved, stopped, traced) is left alone
+and named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from arbiter.link.scoreboard import Row, Word
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import FOREVER
+from arbiter.supervisor.procfs import Sample, sample
 
 SLOWEST: Final = 5.0
 """Seconds between two looks at most; an idle arbiter wakes no oftener."""
-FASTEST: Final = 0.5
+FASTEST: Final = 0.05
+RECHECK: Final = 1.0
+"""Seconds until a worker that was let off is looked at again."""
+FOREWARNING: Final = 1.0
+"""Seconds before a deadline at which the first of two samples of the processor is taken."""
 IDLE_BEAT: Final = 5.0
-"""Seconds between two heartbeats of an idle worker (see workers)."""
+"""Seconds between two heartbeats of a worker without connections; one with connections beats each second."""
+MOSTLY: Final = 0.5
+"""The share of the time between two samples that makes a worker spinning, or starved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds; 0 turns a limit off."""
+
+    timeout: float
+    slow: float
+
+
+class Watched(NamedTuple):
+    """A worker that serves."""
+
+    key: int
+    pid: int
+    kind: str
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The longest something has taken in one worker."""
+
+    age: float
+    limit: float
+    what: str
+    others: int
+    """Requests in work beside it that are not late."""
 
 
 class Health:
-    """Looks at the rows every now and then."""
+    """Looks at the rows, no oftener than there is something to see."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, look_at: Callable[[int], Sample | None] = sample) -> None:
         self.due = now
+        """The time (monotonic s) of the next look."""
+        self._look_at = look_at
         self._last = now
-        self._interval = SLOWEST
+        self._awake_since = 0.0
+        self._samples: dict[int, tuple[float, Sample]] = {}
+        self._slow_told: dict[int, set[tuple[int, int]]] = {}
+        self._let_off: dict[int, str] = {}
 
-    def look(self, rows: Iterable[tuple[int, Row]], timeout: float, now: float) -> list[ev.Event]:
-        """The overdue among `rows` (child key, row); nothing if `timeout` (s) is 0 or it is too early."""
+    def look(self, watched: Iterable[Watched], patience: Patience, now: float) -> list[ev.Event]:
+        """What is slow, overdue or notable at `now` (monotonic s); nothing if it is not yet time."""
         if now < self.due:
             return []
-        slept = now - self._last > 3 * self._interval + 1.0
+        if now > max(self.due, self._last + SLOWEST) + 2.0:
+            self._awake_since = now  # we slept (suspend, SIGSTOP): nobody's silence before now means anything
         self._last = now
-        self._interval = min(SLOWEST, max(FASTEST, timeout / 4)) if timeout else SLOWEST
-        self.due = now + self._interval if timeout else FOREVER
-        if slept or not timeout:
-            return []
+        self.due = now + SLOWEST if patience.timeout or patience.slow else FOREVER
         found: list[ev.Event] = []
-        for key, row in rows:
-            silent = now - row[Word.BEAT_NS] / 1e9
-            lanes = row.lanes()
-            if silent > timeout + IDLE_BEAT:
-                doing = f" at {lanes[0].text!r}" if lanes else ""
-                what = f"silent for {silent:.1f} s{doing} (timeout = {timeout:g} s)"
-                found.append(ev.Overdue(key, silent, what))
+        seen = set()
+        for worker in watched:
+            seen.add(worker.key)
+            if patience.slow:
+                found.extend(self._slow(worker, patience.slow, now))
+            if patience.timeout:
+                found.extend(self._stuck(worker, patience.timeout, now))
+        for memory in (self._samples, self._slow_told, self._let_off):
+            for key in set(memory) - seen:
+                del memory[key]  # type: ignore[attr-defined]
         return found
+
+    def _age(self, since_ns: int, now: float) -> float:
+        return now - max(since_ns / 1e9, self._awake_since)
+
+    def _come_back(self, when: float, now: float) -> None:
+        self.due = min(self.due, max(when, now + FASTEST))
+
+    # -- slow requests
+
+    def _slow(self, worker: Watched, limit: float, now: float) -> Iterable[ev.Event]:
+        told = self._slow_told.setdefault(worker.key, set())
+        lanes = worker.row.lanes()
+        told &= {(lane.number, lane.since_ns) for lane in lanes}
+        for lane in lanes:
+            mark = (lane.number, lane.since_ns)
+            age = self._age(lane.since_ns, now)
+            if age < limit:
+                self._come_back(now + limit - age, now)
+            elif mark not in told:
+                told.add(mark)
+                yield ev.Slow(worker.key, lane.text, age)
+
+    # -- stuck workers
+
+    def _stuck(self, worker: Watched, timeout: float, now: float) -> Iterable[ev.Event]:
+        finding = self._longest(worker, timeout, now)
+        left = finding.limit - finding.age
+        if left > 0:
+            self._let_off.pop(worker.key, None)
+            if left > FOREWARNING:
+                self._samples.pop(worker.key, None)
+                self._come_back(now + left - FOREWARNING, now)
+            else:
+                self._first_sample(worker, now)
+                self._come_back(now + left, now)
+            return
+        manner = self._manner(worker, now)
+        if manner is None:
+            self._come_back(now + RECHECK / 2, now)  # no earlier sample to compare with
+        elif manner in ("starved", "stopped", "traced"):
+            self._come_back(now + RECHECK, now)
+            if self._let_off.get(worker.key) != manner:
+                self._let_off[worker.key] = manner
+                yield ev.LetOff(worker.key, f"{finding.what}, but it is {manner}: left alone")
+        else:
+            yield ev.Overdue(worker.key, finding.age, f"{finding.what}; it is {manner}", finding.others)
+
+    def _longest(self, worker: Watched, timeout: float, now: float) -> Finding:
+        """What is nearest to (or furthest beyond) its limit: a request, or the worker's own loop."""
+        row = worker.row
+        lanes = row.lanes()
+        busy = row[Word.CONNECTIONS] > 0 or bool(lanes)
+        silent = self._age(row[Word.BEAT_NS], now)
+        findings = []
+        if worker.kind != "sync" or not lanes:  # a sync worker does not beat while the application has it
+            doing = f" at {lanes[0].text!r}" if lanes else ""
+            limit = timeout if busy else timeout + IDLE_BEAT
+            what = f"its loop has not turned for {silent:.1f} s{doing} (timeout = {timeout:g} s)"
+            findings.append(Finding(silent, limit, what, 0))
+        if worker.kind != "asgi":  # coroutines may take their time; see request_timeout
+            ages = [(self._age(lane.since_ns, now), lane.text) for lane in lanes]
+            late = sum(1 for age, _ in ages if age >= timeout)
+            for age, text in ages[:1]:
+                what = f"{text!r} has taken {age:.1f} s (timeout = {timeout:g} s)"
+                findings.append(Finding(age, timeout, what, len(ages) - late))
+        return min(findings, key=lambda finding: finding.limit - finding.age)
+
+    def _first_sample(self, worker: Watched, now: float) -> None:
+        if worker.key not in self._samples:
+            one = self._look_at(worker.pid)
+            if one is not None:
+                self._samples[worker.key] = (now, one)
+
+    def _manner(self, worker: Watched, now: float) -> str | None:
+        """How a late worker spends its time; None if that cannot be said yet."""
+        current = self._look_at(worker.pid)
+        if current is None:
+            return "blocked"  # no /proc: the plain word
+        if current.held:
+            return "traced" if current.traced else "stopped"
+        earlier = self._samples.get(worker.key)
+        if earlier is None:
+            self._samples[worker.key] = (now, current)
+            return None
+        since, before = earlier
+        span = now - since
+        if span < RECHECK / 2:
+            return None
+        self._samples[worker.key] = (now, current)
+        if (current.waited - before.waited) / span > MOSTLY and (current.cpu - before.cpu) / span < MOSTLY:
+            return "starved"
+        return "spinning" if (current.cpu - before.cpu) / span > MOSTLY else "blocked"

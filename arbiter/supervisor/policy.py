@@ -12,6 +12,7 @@ is stale is replaced first and drained after.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Callable
 from typing import Any, Final
@@ -29,8 +30,12 @@ QUIT_PATIENCE: Final = 2.0
 """Seconds between telling a worker to leave at once and killing it."""
 DRAIN_SLACK: Final = 2.0
 """Seconds past graceful_timeout, in which a worker cuts and logs what is left."""
-DUMP_PATIENCE: Final = 1.0
-"""Seconds a hung worker is given to write its stacks before it is killed."""
+RUNG: Final = 1.0
+"""Seconds between two rungs of the ladder for a stuck worker."""
+POISON: Final = 2
+"""Workers that must have died of a request before it is called poison."""
+CORPSES: Final = 200
+"""Requests remembered for that."""
 REAP_PATIENCE: Final = 5.0
 """Seconds after SIGKILL in which a process should be gone."""
 
@@ -49,7 +54,9 @@ class Policy:
             ev.Booted: self._booted,
             ev.Failed: self._failed,
             ev.WantsOut: self._wants_out,
+            ev.Slow: self._slow,
             ev.Overdue: self._overdue,
+            ev.LetOff: self._let_off,
             ev.Gone: self._gone,
             ev.Loaded: self._loaded,
             ev.Refused: self._refused,
@@ -224,6 +231,7 @@ class Policy:
             return
         book = self.book
         child.deadline = FOREVER
+        child.kind = event.kind
         book.served = True
         book.backoff.succeeded()
         self._say(logging.INFO, f"{child.name} ready ({event.kind})")
@@ -249,15 +257,27 @@ class Policy:
             child.reason = event.reason
             self._say(logging.INFO, f"{child.name} is to be replaced: {event.reason}")
 
+    def _slow(self, event: ev.Slow, now: float) -> None:
+        child = self.book.children.get(event.key)
+        if child is not None and child.state in SERVING:
+            text = f"slow request in {child.name}: {event.text!r} has taken {event.age:.1f} s so far"
+            self._do(act.Dump(child.key, logging.WARNING, text))
+
+    def _let_off(self, event: ev.LetOff, now: float) -> None:
+        child = self.book.children.get(event.key)
+        if child is not None and child.state in SERVING:
+            self._say(logging.WARNING, f"{child.name}: {event.why}")
+
     def _overdue(self, event: ev.Overdue, now: float) -> None:
+        """The ladder: its stacks, then TERM (or ABRT if there is nothing to finish), then KILL."""
         child = self.book.children.get(event.key)
         if child is None or child.state not in SERVING:
             return
-        self._say(logging.CRITICAL, f"{child.name} timed out: {event.what}; it is stopped and replaced")
-        child.reason = event.what
-        self._move(child, Input.QUIT, now)
-        child.deadline = now + DUMP_PATIENCE
-        self._do(act.Send(child.key, signal.SIGABRT))
+        self._move(child, Input.HANG, now)
+        child.reason, child.others = event.what, event.others
+        child.deadline = now + RUNG
+        text = f"{child.name} is stuck: {event.what}; it is replaced and stopped"
+        self._do(act.Dump(child.key, logging.CRITICAL, text))
 
     def _gone(self, event: ev.Gone, now: float) -> None:
         book = self.book
@@ -265,15 +285,34 @@ class Policy:
         if child is None:
             return
         how = describe(event.status)
+        if event.no_memory and os.WIFSIGNALED(event.status) and os.WTERMSIG(event.status) == signal.SIGKILL:
+            how += ", out of memory (the kernel says so)"
+        requests = ", ".join(f"{text!r} ({age:.1f} s)" for text, age in event.requests)
+        lost = f"; in work: {requests}" if requests else ""
         if child.state is State.BOOTING:
             problem = f"{child.name} {how} while starting (step: {child.step})"
             self._boot_failure(child, problem, None, now)
         elif child.state in SERVING:
             wait = book.backoff.died(now)
             again = f"; its replacement waits {wait:.1f} s" if wait else ""
-            self._say(logging.ERROR, f"{child.name} {how}, unasked{again}")
+            self._say(logging.ERROR, f"{child.name} {how}, unasked{lost}{again}")
+            self._suspect(event)
         else:
-            self._say(logging.INFO, f"{child.name} {how} ({child.reason})")
+            level = logging.WARNING if lost else logging.INFO
+            self._say(level, f"{child.name} {how} ({child.reason}){lost}")
+
+    def _suspect(self, event: ev.Gone) -> None:
+        """The same request in several corpses is no chance."""
+        corpses = self.book.corpses
+        for text in {text for text, _ in event.requests}:
+            corpses[text] += 1
+            if corpses[text] >= POISON:
+                self._say(
+                    logging.CRITICAL,
+                    f"poison request: {corpses[text]} workers died while {text!r} was in work",
+                )
+        while len(corpses) > CORPSES:
+            del corpses[min(corpses, key=lambda text: corpses[text])]
 
     def _boot_failure(self, child: Child, problem: str, report: BootFailed | None, now: float) -> None:
         """A worker did not start. What that means depends on whose it was."""
@@ -302,8 +341,12 @@ class Policy:
             if child.state is State.BOOTING:
                 limit = self._rules_of(child.generation).boot_timeout
                 problem = f"{child.name} is not ready after boot_timeout = {limit:g} s (step: {child.step})"
-                self._kill(child, "boot_timeout", now)
+                self._move(child, Input.HANG, now)
+                child.reason, child.deadline = "boot_timeout", now + RUNG / 2
+                self._do(act.Dump(child.key, logging.ERROR, f"{child.name} hangs in step {child.step}"))
                 self._boot_failure(child, problem, None, now)
+            elif child.state is State.STUCK:
+                self._climb(child, now)
             elif child.state is State.KILLED:
                 self._say(
                     logging.WARNING, f"{child.name} has been killed and is not gone: the kernel holds it"
@@ -313,6 +356,17 @@ class Policy:
                 if child.state is State.DRAINING:
                     self._say(logging.WARNING, f"{child.name} did not end within graceful_timeout: killed")
                 self._kill(child, child.reason, now)
+
+    def _climb(self, child: Child, now: float) -> None:
+        """The stacks of a stuck worker have been taken: the next rung."""
+        if child.reason == "boot_timeout":
+            self._kill(child, child.reason, now)
+        elif child.others:
+            self._drain(child, child.reason, now)
+        else:
+            self._move(child, Input.QUIT, now)
+            child.deadline = now + RUNG
+            self._do(act.Send(child.key, signal.SIGABRT))
 
     def _reconcile(self, now: float) -> None:
         book = self.book

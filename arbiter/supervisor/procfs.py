@@ -1,7 +1,9 @@
-"""What the kernel says of a worker: is it computing, waiting for the processor, stopped, traced; was it out of memory.
+"""What the kernel says of a worker: is it computing, waiting for the processor, stopped, traced; was it out
+of memory.
 
-Neighbours: `health` samples workers with it, the death report asks about memory. Its one rule: reading only,
-never more than a few small files, and a kernel that does not tell (no /proc, no cgroup) gives None, not a guess.
+Neighbours: `health` samples workers with it, the death report asks about memory. Its one rule: reading
+only, never more than a few small files, and a kernel that does not tell (no /proc, no cgroup) gives None,
+not a guess.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ class Sample:
     """One look at a process. Times in seconds since it began."""
 
     state: str
-    """As in proc_pid_stat(5): R running, S sleeping, D in the kernel, T stopped, t stopped by a tracer, Z dead."""
+    """As in proc_pid_stat(5): R running, S sleeping, D in the kernel, T stopped, t stopped by a tracer, Z
+    dead.
+    """
     cpu: float
     """Processor time used, all threads."""
     waited: float

@@ -19,6 +19,8 @@ class State(enum.Enum):
     """Serves."""
     RETIRING = "retiring"
     """Serves, and asked for a replacement."""
+    STUCK = "stuck"
+    """Late beyond its limit; its stacks are being taken, a successor is on its way."""
     DRAINING = "draining"
     """Told to finish what it has (TERM)."""
     QUITTING = "quitting"
@@ -33,6 +35,7 @@ class Input(enum.Enum):
     BOOTED = "said that it is ready"
     FAILED = "said that it cannot start"
     RETIRE = "asked for a replacement"
+    HANG = "is late beyond its limit"
     DRAIN = "is to drain"
     QUIT = "is to leave at once"
     KILL = "is to be killed"
@@ -43,24 +46,36 @@ S, I = State, Input  # noqa: E741 - the table is read with its eyes on the colum
 TABLE: Final[dict[tuple[State, Input], State]] = {
     (S.BOOTING, I.BOOTED): S.READY,
     (S.BOOTING, I.FAILED): S.QUITTING,
+    (S.BOOTING, I.HANG): S.STUCK,
     (S.BOOTING, I.DRAIN): S.KILLED,  # it serves nobody, and it may hang in an import
     (S.BOOTING, I.QUIT): S.KILLED,
     (S.BOOTING, I.KILL): S.KILLED,
     (S.READY, I.RETIRE): S.RETIRING,
+    (S.READY, I.HANG): S.STUCK,
     (S.READY, I.DRAIN): S.DRAINING,
     (S.READY, I.QUIT): S.QUITTING,
     (S.READY, I.KILL): S.KILLED,
     (S.RETIRING, I.RETIRE): S.RETIRING,
+    (S.RETIRING, I.HANG): S.STUCK,
     (S.RETIRING, I.DRAIN): S.DRAINING,
     (S.RETIRING, I.QUIT): S.QUITTING,
     (S.RETIRING, I.KILL): S.KILLED,
+    (S.STUCK, I.BOOTED): S.STUCK,  # too late: a successor is on its way
+    (S.STUCK, I.FAILED): S.QUITTING,
+    (S.STUCK, I.RETIRE): S.STUCK,
+    (S.STUCK, I.HANG): S.STUCK,
+    (S.STUCK, I.DRAIN): S.DRAINING,
+    (S.STUCK, I.QUIT): S.QUITTING,
+    (S.STUCK, I.KILL): S.KILLED,
     (S.DRAINING, I.RETIRE): S.DRAINING,  # the messages crossed
+    (S.DRAINING, I.HANG): S.DRAINING,  # its drain has an end of its own
     (S.DRAINING, I.DRAIN): S.DRAINING,
     (S.DRAINING, I.QUIT): S.QUITTING,
     (S.DRAINING, I.KILL): S.KILLED,
     (S.QUITTING, I.BOOTED): S.QUITTING,  # the messages crossed
     (S.QUITTING, I.FAILED): S.QUITTING,
     (S.QUITTING, I.RETIRE): S.QUITTING,
+    (S.QUITTING, I.HANG): S.QUITTING,
     (S.QUITTING, I.DRAIN): S.QUITTING,
     (S.QUITTING, I.QUIT): S.QUITTING,
     (S.QUITTING, I.KILL): S.KILLED,
@@ -79,5 +94,5 @@ IMPOSSIBLE: Final[dict[tuple[State, Input], str]] = {
 
 SERVING: Final = frozenset({S.READY, S.RETIRING})
 """States in which a child accepts."""
-LEAVING: Final = frozenset({S.DRAINING, S.QUITTING, S.KILLED})
+LEAVING: Final = frozenset({S.STUCK, S.DRAINING, S.QUITTING, S.KILLED})
 """States from which a child only goes."""

@@ -24,6 +24,7 @@ from arbiter.link.channel import REPORT_LIMIT, Sender
 from arbiter.link.messages import BootFailed, Booting, Ready, Retiring
 from arbiter.link.scoreboard import State
 from arbiter.link.spec import WorkerSpec
+from arbiter.link.stacks import DUMP_SIGNAL
 from arbiter.observe.access import AccessLog
 from arbiter.observe.logs import Log
 from arbiter.workers import identity, orphan
@@ -174,11 +175,11 @@ class Worker:
         return AccessLog(self.config.access_log_format, sink.write)
 
     def _prepare_dump(self) -> None:
-        """On SIGABRT write all stacks to the log, even while C code holds the interpreter, then leave."""
+        """Be able to say where it hangs, even while C code holds the interpreter."""
+        stacks = self.spec.stacks.fileno()
+        faulthandler.enable(stacks)
+        faulthandler.register(DUMP_SIGNAL, file=stacks, all_threads=True, chain=True)
         signal.signal(signal.SIGABRT, self._aborted)
-        log_file = self.spec.logs.error.fileno()
-        faulthandler.enable(log_file)
-        faulthandler.register(signal.SIGABRT, file=log_file, all_threads=True, chain=True)
 
     def _aborted(self, number: int, frame: object) -> None:
         self.face.aborted = True

@@ -1,8 +1,9 @@
 """A world without processes: a seeded kernel, clock and operators that drive the real policy.
 
 One `World` is one history. `step()` lets one thing happen: a worker gets ready, fails, hangs, asks for a
-replacement, dies; an operator reloads (a good, a broken, a hanging application, a refused configuration), scales, pauses, stops;
-or time passes. After every decision the invariants of docs/supervision.md are checked; the seed replays a failure.
+replacement, dies; an operator reloads (a good, a broken, a hanging application, a refused configuration),
+scales, pauses, stops; or time passes. After every decision the invariants of docs/supervision.md are
+checked; the seed replays a failure.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class World:
         self.loading: int | None = None
         self.exited: ExitStatus | None = None
         self.stop_asked = False
-        self.said: list[act.Say] = []
+        self.said: list[act.Say | act.Dump] = []
         self.forks: deque[float] = deque(maxlen=400)
         self.pending: deque[ev.Event] = deque()
         self.committed = 1
@@ -93,7 +94,7 @@ class World:
                 case act.Commit(generation):
                     assert generation in self.apps
                     self.committed = generation
-                case act.Say():
+                case act.Say() | act.Dump():
                     self.said.append(action)
                 case act.Exit(status):
                     self.exited = status
@@ -139,7 +140,9 @@ class World:
             elif what < 0.19:
                 process.stubborn = True
             elif what < 0.22:
-                self.feed(ev.Overdue(key, 31.0, "silent for 31.0 s"))
+                self.feed(ev.Overdue(key, 31.0, "silent for 31.0 s", self.chance.randint(0, 2)))
+            elif what < 0.24:
+                self.feed(ev.Slow(key, "GET /slow", 5.0))
 
     def boot(self, process: Process) -> None:
         """The worker's start goes on to its end, whatever that is for it."""
@@ -165,9 +168,9 @@ class World:
             self._worker_acts(todo[0])
         raise AssertionError("it does not come to rest")
 
-    def _reap(self, process: Process, status: int) -> None:
+    def _reap(self, process: Process, status: int, *requests: str) -> None:
         del self.processes[process.key]
-        self.feed(ev.Gone(process.key, int(status)))
+        self.feed(ev.Gone(process.key, int(status), tuple((text, 1.0) for text in requests)))
 
     def answer_load(self, what: str) -> None:
         """The configuration being read turns out as `what`."""
@@ -219,7 +222,7 @@ class World:
             if isinstance(action, act.Exit):
                 assert not self.processes, "1: every child is reaped before the arbiter leaves"
                 assert self.stop_asked or not self.book.served, (
-                    "2: once something has served, it never gives up"
+                    "2: once it has served it goes on"
                 )
             if not isinstance(action, act.Send) or before.get(action.key) not in SERVING:
                 continue

@@ -65,9 +65,10 @@ def test_a_first_start_that_hangs_ends_at_boot_timeout() -> None:
     world = World(1, first="hangs")
     world.pass_time(59)
     assert world.exited is None
-    world.pass_time(2)
+    world.pass_time(5)
     world.boot_all()
     assert world.exited is ExitStatus.BOOT
+    assert "hangs in step fork" in world.texts()
     assert "boot_timeout" in world.texts()
 
 
@@ -256,16 +257,62 @@ def test_an_application_that_no_longer_boots_does_not_touch_healthy_workers_and_
 FOREVER_AGO = 1e9
 
 
-def test_an_overdue_worker_writes_its_stacks_before_it_is_killed() -> None:
+def test_a_stuck_worker_is_diagnosed_replaced_and_stopped_one_rung_at_a_time() -> None:
     world = started()
     child = next(iter(world.book.serving()))
     process = world.processes[child.key]
     process.stubborn = True
-    world.feed(ev.Overdue(child.key, 31.0, "silent for 31.0 s at 'GET /slow'"))
+    world.feed(ev.Overdue(child.key, 31.0, "'GET /slow' has taken 31.0 s; it is blocked"))
+    assert child.state is State.STUCK
+    assert "is stuck: 'GET /slow' has taken 31.0 s; it is blocked" in world.texts()
+    assert len(world.processes) == 5, "its successor starts at once"
+    assert process.told == set()
+    world.pass_time(1.1)
     assert process.told == {signal.SIGABRT}
-    world.pass_time(1.5)
-    assert signal.SIGKILL in process.told
-    assert "GET /slow" in world.texts()
+    world.pass_time(1.1)
+    assert process.told == {signal.SIGABRT, signal.SIGKILL}
+    world.boot_all()
+    assert world.ready == 4
+
+
+def test_a_stuck_worker_with_other_requests_may_finish_them() -> None:
+    world = started()
+    child = next(iter(world.book.serving()))
+    process = world.processes[child.key]
+    world.feed(ev.Overdue(child.key, 31.0, "late", others=3))
+    world.pass_time(1.1)
+    assert process.told == {signal.SIGTERM}
+    world.pass_time(33)
+    assert process.told == {signal.SIGTERM, signal.SIGKILL}
+
+
+def test_a_slow_request_is_recorded_and_nothing_is_done() -> None:
+    world = started()
+    child = next(iter(world.book.serving()))
+    world.feed(ev.Slow(child.key, "GET /slow", 5.2))
+    assert "slow request in worker 1" in world.texts()
+    assert child.state is State.READY
+
+
+def test_the_same_request_in_two_corpses_is_called_poison() -> None:
+    world = started()
+    for _ in range(2):
+        world.boot_all()
+        victim = next(p for p in world.processes.values() if p.ready)
+        world._reap(victim, signal.SIGSEGV, "GET /boom", f"GET /{victim.key}")
+    assert "poison request: 2 workers died while 'GET /boom' was in work" in world.texts()
+    assert world.texts().count("poison") == 1
+
+
+def test_only_the_kernels_own_word_makes_a_death_out_of_memory() -> None:
+    world = started()
+    one, two, *_ = list(world.processes.values())
+    del world.processes[one.key]
+    world.feed(ev.Gone(one.key, signal.SIGKILL, no_memory=True))
+    assert "out of memory" in world.texts()
+    world.said.clear()
+    world._reap(two, signal.SIGKILL)
+    assert "memory" not in world.texts()
 
 
 # -- stop

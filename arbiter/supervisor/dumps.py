@@ -1,0 +1,92 @@
+"""Stacks asked for and not yet in the log.
+
+Neighbours: `arbiter` asks and comes back; `link.stacks` is the file a worker writes to. Its one rule:
+asking does not wait. The worker's C code answers within a millisecond, its event loop (for the tasks) a
+little later, and one record holds all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from arbiter.link.stacks import DUMP_SIGNAL, StackFile
+from arbiter.observe.logs import Log
+from arbiter.supervisor.book import FOREVER
+from arbiter.supervisor.procfs import memory_kib, sample
+
+PATIENCE: Final = 0.2
+"""Seconds in which a dump should have been written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    key: int
+    pid: int
+    due: float
+    level: int
+    text: str
+
+
+class Dumps:
+    """The stack files of all children, by key, and the records that wait for one."""
+
+    def __init__(self, log: Log, send: Callable[[int, int], None]) -> None:
+        self._log = log
+        self._send = send
+        self._files: dict[int, StackFile] = {}
+        self._asked: list[_Asked] = []
+
+    @property
+    def due(self) -> float:
+        """When to call `collect` (monotonic s)."""
+        return min((one.due for one in self._asked), default=FOREVER)
+
+    def add(self, key: int, file: StackFile) -> None:
+        """A child has been born with `file`."""
+        self._files[key] = file
+
+    def ask(self, key: int, pid: int, level: int, text: str, now: float) -> None:
+        """Have child `key` write its stacks; they go into the log below `text`."""
+        self._send(key, DUMP_SIGNAL)
+        self._asked.append(_Asked(key, pid, now + PATIENCE, level, text))
+
+    def collect(self, now: float) -> None:
+        """Log what is due."""
+        for one in [one for one in self._asked if one.due <= now]:
+            self._record(one)
+
+    def bury(self, key: int) -> None:
+        """Child `key` is dead: log what it still had to say and let its file go."""
+        for one in [one for one in self._asked if one.key == key]:
+            self._record(one)
+        file = self._files.pop(key, None)
+        if file is None:
+            return
+        if file.written():
+            self._log.error("last words of a dead worker:\n%s", file.take().rstrip())
+        file.close()
+
+    def abandon(self) -> None:
+        """In a forked child: the others' files are not its own."""
+        for file in self._files.values():
+            file.close()
+
+    def _record(self, one: _Asked) -> None:
+        self._asked.remove(one)
+        file = self._files.get(one.key)
+        stacks = file.take().rstrip() if file is not None else ""
+        self._log.log(one.level, "%s%s\n%s", one.text, _resources(one.pid), stacks or "(it wrote no stacks)")
+
+
+def _resources(pid: int) -> str:
+    """ " (12.3 s of CPU, 73 MiB RSS, 15 MiB of its own)", or as much as the kernel tells."""
+    parts = []
+    now = sample(pid)
+    if now is not None:
+        parts.append(f"{now.cpu:.1f} s of CPU")
+    memory = memory_kib(pid)
+    if memory:
+        parts.append(f"{memory['rss'] // 1024} MiB RSS, {memory['uss'] // 1024} MiB of its own")
+    return f" ({', '.join(parts)})" if parts else ""
