@@ -9,6 +9,7 @@ can bend them.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from arbiter.errors import ArbiterError
 from arbiter.protocols.events import BadRequest, Field, FieldKind
@@ -103,9 +104,9 @@ class _NameCache(dict[bytes, _Name]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._start()
+        self.restart()
 
-    def _start(self) -> None:
+    def restart(self) -> None:
         self.clear()
         for name in _COMMON_NAMES.split():
             raw = name.encode("ascii")
@@ -117,7 +118,7 @@ class _NameCache(dict[bytes, _Name]):
         known = _classify(name)
         if len(name) <= self.LONGEST:
             if len(self) >= self.ENTRIES:
-                self._start()
+                self.restart()
             self[name] = known
         return known
 
@@ -208,7 +209,23 @@ class FieldCache(dict[bytes, Field]):
         self[line] = field
         return field
 
+    def forget(self) -> None:
+        self.clear()
+        self._previous.clear()
+
 
 _NAMES = _NameCache()
 FIELDS = FieldCache()
 """The cache of this process. Threads may share it: its operations are atomic, a lost entry costs a parse."""
+
+
+def mark_forwarding(names: Iterable[bytes]) -> None:
+    """Have these lower-cased names read as `FORWARDING` too: fields by which the operator's proxy speaks.
+
+    Called while a worker is set up, before it reads; what is known of names and lines so far is forgotten.
+    """
+    new = {name: FORWARDING for name in names if name not in _KINDS}
+    if any(_classify(name)[1] != FORWARDING for name in new):
+        _KINDS.update(new)
+        _NAMES.restart()
+        FIELDS.forget()
