@@ -288,7 +288,6 @@ class Arbiter:
             self.logs.reconfigure(self.current.config)
         except OperatorError as error:
             self.log.error("%s", error)
-        self._reopen(act.Reopen())
         for listener in self.current.listeners:
             if listener not in before.listeners:
                 self.log.info("Listening at: %s", listener.url)

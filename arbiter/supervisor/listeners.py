@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from arbiter.config.kinds import Address
+from arbiter.config.address import Address
 from arbiter.config.snapshot import Config
 from arbiter.errors import ListenError
 
