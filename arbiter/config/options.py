@@ -1,0 +1,82 @@
+"""The command line's options, made from the table.
+
+Neighbours: `cli` builds its command of them, `sources` reads ARBITER_CMD_ARGS with them. Its one rule: click
+only takes the words apart; what they mean is read by the kinds, so that a fault reads the same wherever the
+value was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+from click.core import ParameterSource
+
+from arbiter.config.gunicorn import FOREIGN, Foreign
+from arbiter.config.kinds import YesNo
+from arbiter.config.setting import Setting
+from arbiter.config.table import SECTIONS, TABLE
+
+APP: Final = "wsgi_app"
+"""The setting that the argument of the command sets."""
+
+
+class SectionedCommand(click.Command):
+    """A command whose help lists its options under the titles of the table."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, section by section."""
+        records = {param.name: param.get_help_record(ctx) for param in self.get_params(ctx)}
+        known = {name for section in SECTIONS for name in (setting.name for setting in section.settings)}
+        titled = [(section.title, [setting.name for setting in section.settings]) for section in SECTIONS]
+        titled.append(("Help", [name for name in records if name is not None and name not in known]))
+        for title, names in titled:
+            rows = [record for name in names if (record := records.get(name))]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+def parameters() -> list[click.Parameter]:
+    """The argument APP and the options: those of the table, and gunicorn's that arbiter only explains."""
+    result: list[click.Parameter] = [click.Argument([APP], required=False, metavar="[APP]")]
+    result += [_option(setting) for setting in TABLE.values() if setting.flags]
+    result += [_foreign_option(foreign) for foreign in FOREIGN.values() if foreign.flags]
+    return result
+
+
+def _option(setting: Setting) -> click.Option:
+    help = setting.text.replace("`", "")
+    if isinstance(setting.kind, YesNo):
+        *short, flag = setting.flags
+        return click.Option(
+            [setting.name, *short, f"{flag}/--no-{flag.removeprefix('--')}"], default=None, help=help
+        )
+    return click.Option(
+        [setting.name, *setting.flags],
+        metavar=setting.kind.metavar,
+        multiple=setting.kind.many,
+        help=help,
+    )
+
+
+def _foreign_option(foreign: Foreign) -> click.Option:
+    if foreign.switch:
+        return click.Option([foreign.name, *foreign.flags], is_flag=True, default=None, hidden=True)
+    return click.Option([foreign.name, *foreign.flags], hidden=True)
+
+
+def given(ctx: click.Context) -> dict[str, Any]:
+    """The values that were given on a command line, by setting, as they were written."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in ctx.params.items()
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and value is not None
+    }
+
+
+def parse(words: Sequence[str]) -> dict[str, Any]:
+    """The values in the words of a command line. Raises `click.UsageError`."""
+    command = click.Command("arbiter", params=parameters(), add_help_option=False)
+    return given(command.make_context("arbiter", list(words)))

@@ -1,0 +1,323 @@
+"""Every setting with its default, commented out: a file to copy lines from.
+
+Made from arbiter/config/sections by `python -m arbiter.config.render --write`; the reference with
+flags and environment variables is docs/settings.md."""
+
+# wsgi_app = "myproject.asgi:application"
+
+
+# -------------------- Application
+
+# The value of `DJANGO_SETTINGS_MODULE` for the workers. A variable given by `-e` or `--django-settings` on
+# the command line comes first, then the environment, then the configuration file (`raw_env`, this setting,
+# `env_file`), and last whatever the project's own `asgi.py` or `wsgi.py` sets.
+# django_settings = None  # left to the environment and the project
+
+# The directory workers run in; it is importable, and relative paths in other settings start there. A
+# symbolic link is followed anew at every reload.
+# chdir = None  # the directory arbiter was started in
+
+# More directories to import from, before those Python has; relative ones start at `chdir`.
+# pythonpath = []
+
+# Environment variables for the workers: a list of `NAME=value`, or a dict. Sources add up, name by name,
+# and a stronger one overrides a weaker. They override the environment arbiter was started in; only
+# `DJANGO_SETTINGS_MODULE` from the file does not (see `django_settings`).
+# raw_env = {}
+
+# A file of `NAME=value` lines (comments, quotes and `export` are understood), read at the start and at
+# every reload. The environment arbiter was started in is stronger, and so is `raw_env`.
+# env_file = None  # none is read
+
+# Check the configuration, import the application, say what is wrong, and exit.
+# check_config = False
+
+# Print every setting with its value and where the value came from, and exit.
+# print_config = False
+
+
+# -------------------- Sockets
+
+# Addresses to listen on: `HOST:PORT`, `:PORT` (every IPv4 address), `[v6]:PORT`, `unix:PATH`, `unix:@NAME`
+# (abstract), `fd://N`. A list, or the flag repeated. If the environment has `PORT` and nothing else says
+# where to listen, the default is `0.0.0.0:$PORT`. Sockets passed by systemd take the place of all.
+# bind = ['127.0.0.1:8000']
+
+# How many connections the kernel may hold that no worker has accepted yet. The kernel's own bound
+# (`net.core.somaxconn`) is in force below it.
+# backlog = 2048
+
+# Set `SO_REUSEPORT`, so that another server may listen on the same TCP address.
+# reuse_port = False
+
+
+# -------------------- Workers
+
+# How many worker processes serve. `auto` is one for each CPU that affinity and the control group's quota
+# allow.
+# workers = 1
+
+# How a worker serves. `sync`: WSGI, one request at a time; `threaded`: WSGI, `threads` requests at a time;
+# `asgi`: ASGI on asyncio; `auto`: what the application is (WSGI: threaded if `threads` is above 1).
+# gunicorn's and uvicorn's names (`gthread`, `uvicorn.workers.UvicornWorker`) are understood.
+# worker_class = 'auto'
+
+# Threads per worker for a WSGI application; more than one makes a sync worker a threaded one.
+# threads = 1
+
+# Open connections per worker; above that the worker accepts no more, and they wait in the kernel.
+# worker_connections = 1000
+
+# After so many requests a worker is replaced (its successor serves first). 0: never.
+# max_requests = 0
+
+# Up to so many requests are added to `max_requests`, at random, so that workers are not replaced together.
+# max_requests_jitter = 0
+
+# Seconds without a sign of life (sync, threaded: on one request) after which a worker is killed and
+# replaced; its stacks are logged first. 0: never.
+# timeout = 30
+
+# Seconds after which a request still in work is told in the log, once, with the worker's stacks; it goes
+# on. 0: never.
+# slow_request = 0
+
+# Seconds a worker that should stop has to finish the requests it has; what still runs then is cut and
+# logged.
+# graceful_timeout = 30
+
+# Seconds a new worker has until it is ready: import of the application and start of its lifespan. Then it
+# is killed, and the start counts as failed. 0: no limit.
+# boot_timeout = 60
+
+
+# -------------------- HTTP
+
+# Seconds a connection may be idle between two requests. Behind a proxy that keeps connections, choose more
+# than the proxy does. 0: one request per connection.
+# keepalive = 2
+
+# Seconds a client has to send the whole head of a request; then 408, or silence if it sent nothing. 0: no
+# limit.
+# header_timeout = 10
+
+# Seconds of silence within a request's body; then 408. 0: no limit.
+# body_timeout = 30
+
+# Bytes per second that a request's body must amount to on the average once `body_timeout` has gone by;
+# slower: 408. 0: any rate.
+# body_min_rate = 240
+
+# Seconds a client may take none of its answer; then the connection is cut. 0: no limit.
+# send_timeout = 60
+
+# Longest request line; above: 414. 0: bounded by `limit_request_head` alone.
+# limit_request_line = 4094
+
+# Most header fields of a request, and most trailer fields; above: 431.
+# limit_request_fields = 100
+
+# Longest header field; above: 431. 0: bounded by `limit_request_head` alone.
+# limit_request_field_size = 8190
+
+# Longest head of a request, its line and all its fields; above: 431. Trailers have the same bound.
+# limit_request_head = "64K"
+
+# Longest body of a request; above: 413. 0: no limit.
+# limit_request_body = 0
+
+# How much of a body that the application did not read is read and thrown away, so that the connection can
+# be used again; above, the connection is closed.
+# limit_request_drain = "64K"
+
+# How much is kept of requests that a client sends before it has the answer to the one before; above,
+# arbiter stops reading from it until there is room.
+# limit_request_pipeline = "64K"
+
+# Longest line with the size of a chunk, its extensions included; above: 400.
+# limit_request_chunk_line = "1K"
+
+# Request bodies longer than this are kept in a temporary file while a WSGI application waits for them.
+# body_spool = "1M"
+
+# The directory of these temporary files.
+# tmp_upload_dir = None  # the system's (TMPDIR, /tmp)
+
+# Send files with `sendfile(2)` where the interface allows it.
+# sendfile = True
+
+# The `Server` field of answers; empty: none.
+# server_header = 'arbiter'
+
+# What becomes of a request field whose name has an underscore, which in a WSGI environ cannot be told from
+# one with a hyphen: `drop` it, `refuse` the request, or let it through, which is `dangerous`.
+# header_map = 'drop'
+
+
+# -------------------- Proxies
+
+# The path the application is mounted at (`SCRIPT_NAME` of WSGI, `root_path` of ASGI).
+# root_path = ''
+
+# Peers whose `Forwarded` and `X-Forwarded-*` fields are believed: addresses, networks such as `10.0.0.0/8`,
+# `*` for all. Peers on a unix socket are always believed.
+# forwarded_allow_ips = ['127.0.0.1', '::1']
+
+# Fields, with their values, by which a believed proxy says that the client's request came by https.
+# secure_scheme_headers = {'X-FORWARDED-PROTOCOL': 'ssl', 'X-FORWARDED-PROTO': 'https', 'X-FORWARDED-SSL':
+#     'on'}
+
+# Names with an underscore that a believed proxy may set (see `header_map`).
+# forwarder_headers = ['SCRIPT_NAME', 'PATH_INFO']
+
+# Whether connections begin with a header of the PROXY protocol: the text form, the binary form, or either.
+# proxy_protocol = 'off'
+
+# Peers that may send a PROXY protocol header, as in `forwarded_allow_ips`.
+# proxy_allow_ips = ['127.0.0.1', '::1']
+
+
+# -------------------- ASGI
+
+# The event loop: `uvloop`, `asyncio`, or `auto` for uvloop if it is installed.
+# asgi_loop = 'auto'
+
+# Whether the application is told of start and end: `on` (it must understand), `off`, or `auto` (if it
+# does).
+# asgi_lifespan = 'auto'
+
+# Seconds the application has for the end of its lifespan once its last request is done. Its start is
+# bounded by `boot_timeout`.
+# lifespan_timeout = 30
+
+# Longest message a client may send, decompressed; above, the connection is closed with 1009. 0: no limit.
+# websocket_max_message_size = "16M"
+
+# Seconds between pings that keep a WebSocket alive and find a dead client. 0: no pings.
+# websocket_ping_interval = 20
+
+# Seconds a client has to answer a ping; then the connection is closed. 0: no limit.
+# websocket_ping_timeout = 20
+
+# Offer permessage-deflate (RFC 7692) to clients that ask for it.
+# websocket_compression = True
+
+# Seconds a client has to answer a close frame; then the connection is cut.
+# websocket_close_timeout = 5
+
+
+# -------------------- Logging
+
+# The file of arbiter's own log; `-` is standard error. USR1 reopens it.
+# errorlog = '-'
+
+# The least level of records in the log.
+# loglevel = 'info'
+
+# The file of the access log, one line per request; `-` is standard output. USR1 reopens it.
+# accesslog = None  # no access log
+
+# A line of the access log. Atoms: h client, l -, u user, t date, r request line, m method, U path, q query,
+# H protocol, s status, b or B length of the answer, f referer, a user agent, T, M, D or L duration (s, ms,
+# us, s with decimals), p process, X why cut short, {name}i request field, {name}o answer field, {name}e
+# environ variable.
+# access_log_format = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
+
+# A configuration for `logging.config.dictConfig`, laid over arbiter's own; its loggers are "arbiter.error"
+# and "arbiter.access".
+# logconfig_dict = {}
+
+# Send what workers print (standard output and error) to `errorlog`.
+# capture_output = False
+
+
+# -------------------- Process
+
+# The name in process titles: `arbiter: master [name]`, `arbiter: worker 3 [name]`.
+# proc_name = None  # the application's name
+
+# Go to the background. Under systemd or in a container leave it off.
+# daemon = False
+
+# A file that holds arbiter's process id while it runs.
+# pidfile = None  # none is written
+
+# The user workers run as, by name or number; arbiter must be started as root.
+# user = None  # the user that starts arbiter
+
+# The group workers run as, by name or number.
+# group = None  # the group that starts arbiter
+
+# Give workers all groups that `user` belongs to, not only `group`.
+# initgroups = False
+
+# The mode bits that files of the workers, and unix sockets, are made without. 0, gunicorn's default, lets
+# everybody connect to a unix socket; `0o007` lets only user and group.
+# umask = 0o000
+
+# Accepted for gunicorn's sake and not needed: workers show that they live through shared memory, so there
+# is no file that a slow disk could delay.
+# worker_tmp_dir = None  # not used
+
+
+# -------------------- Hooks
+
+# In the arbiter, before the first worker is started.
+# def on_starting(server):
+#     ...
+
+# In the arbiter, when a reload was accepted.
+# def on_reload(server):
+#     ...
+
+# In the arbiter, when the first worker is ready.
+# def when_ready(server):
+#     ...
+
+# In the arbiter, before a worker is forked.
+# def pre_fork(server, worker):
+#     ...
+
+# In a new worker, right after the fork, still as arbiter's user.
+# def post_fork(server, worker):
+#     ...
+
+# In a worker that has loaded the application.
+# def post_worker_init(worker):
+#     ...
+
+# In a worker that was told to quit (INT or QUIT).
+# def worker_int(worker):
+#     ...
+
+# In a worker that is about to be killed for its `timeout` (ABRT).
+# def worker_abort(worker):
+#     ...
+
+# In the arbiter, before an upgrade in place replaces it.
+# def pre_exec(server):
+#     ...
+
+# In a worker, before a request is given to the application.
+# def pre_request(worker, req):
+#     ...
+
+# In a worker, after a request; `environ` and `resp` may be left out of the definition.
+# def post_request(worker, req, environ, resp):
+#     ...
+
+# In the arbiter, when a worker has ended.
+# def child_exit(server, worker):
+#     ...
+
+# In a worker that is about to end.
+# def worker_exit(server, worker):
+#     ...
+
+# In the arbiter, when the number of workers was set or changed; the old one is None at first.
+# def nworkers_changed(server, new_value, old_value):
+#     ...
+
+# In the arbiter, before it ends.
+# def on_exit(server):
+#     ...
