@@ -91,6 +91,33 @@ flags and environment variables is docs/settings.md."""
 # boot_timeout = 60
 
 
+# -------------------- Supervision
+
+# How many workers of a new generation may start at once beside the old ones, as a number or a share of
+# `workers`; at least one. The first always goes ahead alone.
+# reload_max_surge = '25%'
+
+# Seconds a worker of a new generation serves beside its predecessor before that one drains. If it dies, or
+# the new generation answers with 5xx more than three times as often as the old one (at least 20 requests,
+# more than 2 %), the reload fails and the old generation stays. 0: no soak.
+# reload_soak = 0.5
+
+# Seconds between a request to stop and the stop; everything goes on meanwhile, only readiness is withdrawn.
+# For load balancers that notice late (Kubernetes). A second request skips the wait.
+# drain_delay = 0
+
+# Seconds after which a worker is replaced (its successor serves first). 0: never.
+# max_worker_age = 0
+
+# Memory of a worker's own (USS, in bytes) beyond which it is replaced; its successor serves first. 0: no
+# limit.
+# max_worker_memory = 0
+
+# Memory of a worker's own (USS, in bytes) beyond which it is drained at once, while its successor starts.
+# 0: no limit.
+# max_worker_memory_hard = 0
+
+
 # -------------------- HTTP
 
 # Seconds a connection may be idle between two requests. Behind a proxy that keeps connections, choose more

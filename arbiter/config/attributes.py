@@ -44,6 +44,14 @@ class Attributes:
     graceful_timeout: float
     boot_timeout: float
 
+    # Supervision
+    reload_max_surge: str
+    reload_soak: float
+    drain_delay: float
+    max_worker_age: float
+    max_worker_memory: int
+    max_worker_memory_hard: int
+
     # HTTP
     keepalive: float
     header_timeout: float

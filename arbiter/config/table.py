@@ -19,6 +19,7 @@ from arbiter.config.sections import (
     process,
     proxies,
     sockets,
+    supervision,
     workers,
 )
 from arbiter.config.setting import Setting
@@ -38,7 +39,7 @@ def _section(module: ModuleType) -> Section:
 
 SECTIONS: Final[tuple[Section, ...]] = tuple(
     _section(module)
-    for module in (application, sockets, workers, http, proxies, asgi, logging, process, hooks)
+    for module in (application, sockets, workers, supervision, http, proxies, asgi, logging, process, hooks)
 )
 
 TABLE: Final[dict[str, Setting]] = {

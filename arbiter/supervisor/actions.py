@@ -41,6 +41,13 @@ class Dump:
 
 
 @dataclass(frozen=True, slots=True)
+class Inspect:
+    """Count what soaking child `key` and its like have answered; answered by `Inspected`."""
+
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """Read and check the configuration again; answered by `Loaded` or `Refused`."""
 
@@ -97,6 +104,11 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class Leaving:
+    """A stop has been asked for and begins later: tell everybody that this one is going."""
+
+
+@dataclass(frozen=True, slots=True)
 class Closing:
     """The arbiter is stopping: give up its own copies of the listeners."""
 
@@ -109,5 +121,19 @@ class Exit:
 
 
 Action: TypeAlias = (
-    Fork | Send | Dump | Load | Commit | Abandon | Say | Reopen | Resized | Opened | Settled | Closing | Exit
+    Fork
+    | Send
+    | Dump
+    | Inspect
+    | Load
+    | Commit
+    | Abandon
+    | Say
+    | Reopen
+    | Resized
+    | Opened
+    | Settled
+    | Leaving
+    | Closing
+    | Exit
 )

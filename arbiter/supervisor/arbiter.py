@@ -34,6 +34,7 @@ from arbiter.supervisor.generation import Generation
 from arbiter.supervisor.health import Health, Patience, Watched
 from arbiter.supervisor.policy import Policy
 from arbiter.supervisor.procfs import OomCounter
+from arbiter.supervisor.recycle import Bounds, Recycler
 from arbiter.supervisor.states import SERVING
 from arbiter.supervisor.systemd import Notifier
 from arbiter.supervisor.trial import Trial
@@ -68,6 +69,7 @@ class Arbiter:
         os.set_blocking(self._lifeline_read, False)
         self._dumps = Dumps(log, self.watch.send)
         self._health = Health(time.monotonic())
+        self._recycler = Recycler()
         self._oom = OomCounter()
         self._watchdog_due = 0.0 if notifier.interval else FOREVER
         self._trial: Trial | None = None
@@ -76,6 +78,7 @@ class Arbiter:
             act.Fork: self._fork,
             act.Send: lambda action: self.watch.send(action.key, action.signal, group=action.group),
             act.Dump: self._dump,
+            act.Inspect: self._inspect,
             act.Load: self._load,
             act.Commit: self._commit,
             act.Abandon: self._abandon,
@@ -84,6 +87,7 @@ class Arbiter:
             act.Resized: self._resized,
             act.Opened: self._opened,
             act.Settled: lambda action: self._notifier.ready(action.text),
+            act.Leaving: lambda action: self._notifier.status("stopping soon"),
             act.Closing: self._closing,
             act.Exit: self._exit,
         }
@@ -118,7 +122,8 @@ class Arbiter:
 
     def _until_due(self) -> float:
         now = time.monotonic()
-        due = min(self.policy.wake_at(), self._health.due, self._watchdog_due, self._dumps.due)
+        due = min(self.policy.wake_at(), self._health.due, self._recycler.due)
+        due = min(due, self._watchdog_due, self._dumps.due)
         if self._trial is not None:
             due = min(due, self._trial.deadline)
         return FOREVER if due == FOREVER else max(0.0, due - now)
@@ -137,7 +142,11 @@ class Arbiter:
             for key, child in self.policy.book.children.items()
             if child.state in SERVING and key in self._rows
         ]
-        return self._health.look(watched, Patience(config.timeout, config.slow_request), now)
+        bounds = Bounds(config.max_worker_age, config.max_worker_memory, config.max_worker_memory_hard)
+        return [
+            *self._health.look(watched, Patience(config.timeout, config.slow_request), now),
+            *self._recycler.look(watched, bounds, now),
+        ]
 
     def _loads(self) -> dict[int, int]:
         return {key: self._scoreboard.row(row)[Word.IN_FLIGHT] for key, row in self._rows.items()}
@@ -231,6 +240,17 @@ class Arbiter:
     def _dump(self, action: act.Dump) -> None:
         self._dumps.ask(action.key, self.watch.pid(action.key), action.level, action.text, time.monotonic())
 
+    def _inspect(self, action: act.Inspect) -> None:
+        """Add up what the new generation and the others have answered."""
+        children = self.policy.book.children
+        sums = {True: [0, 0], False: [0, 0]}
+        for child in self.policy.book.serving():
+            row = self._scoreboard.row(self._rows[child.key])
+            side = sums[child.generation == children[action.key].generation]
+            side[0] += row[Word.REQUESTS]
+            side[1] += row[Word.STATUS_5XX]
+        self._pending.append(ev.Inspected(action.key, *sums[True], *sums[False]))
+
     # -- configurations
 
     def _load(self, action: act.Load) -> None:
@@ -323,6 +343,8 @@ class Arbiter:
     def _closing(self, action: act.Closing) -> None:
         self._notifier.stopping()
         for generation in self.generations.values():
+            for listener in generation.listeners:
+                sockets.deafen(listener)
             sockets.close_all(generation.listeners)
 
     def _exit(self, action: act.Exit) -> None:

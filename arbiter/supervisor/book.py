@@ -28,6 +28,10 @@ class Rules:
     graceful_timeout: float
     surge: int
     can_pause: bool = False
+    soak: float = 0.0
+    """How long a worker of a new generation serves beside its predecessor before that one drains."""
+    drain_delay: float = 0.0
+    """How long a stop waits, serving on, until load balancers have noticed."""
 
 
 class Phase(enum.Enum):
@@ -57,6 +61,8 @@ class Child:
     report: BootFailed | None = None
     kind: str = ""
     """"sync", "threaded" or "asgi", once it is ready."""
+    soaking: bool = False
+    """It serves, is of a new generation, and has not proved itself; its predecessor serves on."""
     others: int = 0
     """When it got stuck: requests in it that may still be answered."""
 
@@ -73,7 +79,7 @@ class Rollout:
     generation: int
     rules: Rules
     proved: bool = False
-    """A worker of the new generation has become ready."""
+    """A worker of the new generation has become ready and passed its soak."""
 
 
 @dataclass(slots=True)
@@ -98,6 +104,8 @@ class Book:
     paused: bool = False
     served: bool = False
     """Some worker has been ready at some time; from then on the arbiter never gives up."""
+    leave_at: float = FOREVER
+    """When a stop that was asked for begins (monotonic s); until then everything goes on."""
     quick: bool = False
     """The stop is a quick one."""
     exit_status: int = 0
@@ -116,8 +124,8 @@ class Book:
             if child.state in SERVING and slot in (None, child.slot):
                 yield child
 
-    def booting(self, slot: int | None = None) -> Iterator[Child]:
-        """Children that have not said ready, of one slot or of all."""
+    def coming(self, slot: int | None = None) -> Iterator[Child]:
+        """Children on their way to take a slot: booting or soaking, of one slot or of all."""
         for child in self.children.values():
-            if child.state is State.BOOTING and slot in (None, child.slot):
+            if (child.state is State.BOOTING or child.soaking) and slot in (None, child.slot):
                 yield child

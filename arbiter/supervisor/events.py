@@ -68,10 +68,26 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class WantsOut:
-    """Child `key` asks for a replacement."""
+    """Child `key` asks for a replacement, or has to be replaced; `urgent`: it must not serve until that is
+    there.
+    """
 
     key: int
     reason: str
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What the generation of soaking child `key` has answered so far, and what the others have (requests,
+    5xx).
+    """
+
+    key: int
+    requests: int
+    errors: int
+    base_requests: int
+    base_errors: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +162,7 @@ Event: TypeAlias = (
     | Booted
     | Failed
     | WantsOut
+    | Inspected
     | Slow
     | Overdue
     | LetOff

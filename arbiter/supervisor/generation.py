@@ -6,16 +6,13 @@ changes; a reload makes the next one.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from arbiter.config.snapshot import Config
+from arbiter.config.surge import surge_of
 from arbiter.hooks import ServerFace
 from arbiter.supervisor.book import FOREVER, Rules
 from arbiter.supervisor.listeners import Listener
-
-SURGE_SHARE = 0.25
-"""How many workers of a new generation may start at once, as a share of all; at least one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +33,8 @@ class Generation:
             boot_timeout=config.boot_timeout or FOREVER,
             timeout=config.timeout,
             graceful_timeout=config.graceful_timeout,
-            surge=max(1, math.floor(config.workers * SURGE_SHARE)),
+            surge=surge_of(config.reload_max_surge, config.workers),
             can_pause=config.daemon,
+            soak=config.reload_soak,
+            drain_delay=config.drain_delay,
         )

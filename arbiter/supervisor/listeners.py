@@ -8,10 +8,13 @@ socket with all that is queued on it.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import socket
 import stat
+import struct
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +25,15 @@ from arbiter.errors import ListenError
 
 PROBE_TIMEOUT: Final = 1.0
 """Seconds to find out whether somebody still serves a unix socket that is in the way."""
+
+SO_ATTACH_FILTER: Final = 26
+_NO_SYN: Final = (
+    (0x30, 0, 0, 13),  # ldb [13]: the flags of the TCP header
+    (0x54, 0, 0, 0x12),  # and SYN|ACK
+    (0x15, 0, 1, 0x02),  # jeq SYN, drop, take
+    (0x06, 0, 0, 0),  # ret 0: drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # ret all: take
+)
 
 _REASONS: Final = {
     errno.EADDRINUSE: (
@@ -92,6 +104,24 @@ def close_all(listeners: Iterable[Listener], *, unlink: bool = True) -> None:
         if unlink and listener.path:
             with contextlib.suppress(OSError):
                 os.unlink(listener.path)
+
+
+def deafen(listener: Listener) -> None:
+    """Let no new connection begin on a TCP listener of our own; what is queued on it stays and can be
+    accepted.
+
+    A listener that is closed resets what is queued, and what gets queued between the last accept and the
+    close. A socket filter (socket(7), SO_ATTACH_FILTER) drops segments with SYN and without ACK: whoever
+    connects now tries again a second later and finds the port closed, or its next owner. Sockets that
+    others own (the service manager, a parent) are left alone: they go on queueing for the next arbiter.
+    """
+    sock = listener.socket
+    if sys.platform != "linux" or sock.family == socket.AF_UNIX or listener.address.kind == "fd":
+        return
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _NO_SYN))
+    program = struct.pack("HL", len(_NO_SYN), ctypes.addressof(code))
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
 def _open(address: Address, config: Config) -> Listener:

@@ -32,6 +32,11 @@ DRAIN_SLACK: Final = 2.0
 """Seconds past graceful_timeout, in which a worker cuts and logs what is left."""
 RUNG: Final = 1.0
 """Seconds between two rungs of the ladder for a stuck worker."""
+BAD_SAMPLE: Final = 20
+"""Requests a new generation must have answered before its errors are judged."""
+BAD_FLOOR: Final = 0.02
+BAD_FACTOR: Final = 3.0
+"""The share of 5xx that is always allowed, and the multiple of the old generation's share that is."""
 POISON: Final = 2
 """Workers that must have died of a request before it is called poison."""
 CORPSES: Final = 200
@@ -54,6 +59,7 @@ class Policy:
             ev.Booted: self._booted,
             ev.Failed: self._failed,
             ev.WantsOut: self._wants_out,
+            ev.Inspected: self._inspected,
             ev.Slow: self._slow,
             ev.Overdue: self._overdue,
             ev.LetOff: self._let_off,
@@ -79,6 +85,7 @@ class Policy:
     def wake_at(self) -> float:
         """The time (monotonic s) at which a `Tick` is due; infinity if there is nothing to wait for."""
         due = min((child.deadline for child in self.book.children.values()), default=FOREVER)
+        due = min(due, self.book.leave_at)
         if self.book.backoff.until and self._anything_missing():
             due = min(due, self.book.backoff.until)
         return due
@@ -87,10 +94,11 @@ class Policy:
 
     def _asked(self, event: ev.Asked, now: float) -> None:
         book = self.book
-        if event.verb in (Verb.STOP, Verb.QUIT):
-            self._stop(
-                quick=event.verb is Verb.QUIT or book.phase is Phase.STOPPING, why=event.origin, now=now
-            )
+        if event.verb is Verb.STOP and self._may_wait(event.origin, now):
+            pass
+        elif event.verb in (Verb.STOP, Verb.QUIT):
+            quick = event.verb is Verb.QUIT or book.phase is Phase.STOPPING
+            self._stop(quick=quick, why=event.origin, now=now)
         elif event.verb is Verb.REOPEN_LOGS:
             self._do(act.Reopen())
         elif book.phase is Phase.STOPPING:
@@ -104,10 +112,20 @@ class Policy:
         elif event.verb is Verb.PAUSE:
             self._pause(event.origin)
 
+    def _may_wait(self, origin: str, now: float) -> bool:
+        """Whether a stop begins later: while load balancers notice, everything goes on."""
+        book = self.book
+        if not book.rules.drain_delay or book.phase is Phase.STOPPING or book.leave_at != FOREVER:
+            return False
+        book.leave_at = now + book.rules.drain_delay
+        self._say(logging.INFO, f"stopping ({origin}) in drain_delay = {book.rules.drain_delay:g} s")
+        self._do(act.Leaving())
+        return True
+
     def _stop(self, *, quick: bool, why: str, now: float) -> None:
         book = self.book
         if book.phase is not Phase.STOPPING:
-            book.phase = Phase.STOPPING
+            book.phase, book.leave_at = Phase.STOPPING, FOREVER
             self._say(logging.INFO, f"{'quick stop' if quick else 'stopping'} ({why})")
             self._do(act.Closing())
         elif quick and not book.quick:
@@ -206,9 +224,16 @@ class Policy:
 
     def _withdraw(self, generation: int, why: str, now: float) -> None:
         """Kill what has not served yet. Workers of it that serve are replaced first, like any stale one."""
-        for child in list(self.book.booting()):
-            if child.generation == generation:
+        for child in list(self.book.coming()):
+            if child.generation != generation:
+                continue
+            if child.state is State.BOOTING:
                 self._kill(child, why, now)
+            elif any(other is not child for other in self.book.serving(child.slot)):
+                child.soaking = False
+                self._drain(child, why, now)
+            else:
+                child.soaking, child.deadline = False, FOREVER
         self._do(act.Abandon(generation))
 
     # -- children
@@ -235,11 +260,39 @@ class Policy:
         book.served = True
         book.backoff.succeeded()
         self._say(logging.INFO, f"{child.name} ready ({event.kind})")
+        rollout = book.rollout
+        if rollout and child.generation == rollout.generation and rollout.rules.soak and book.served:
+            child.soaking, child.deadline = True, now + rollout.rules.soak
+        else:
+            self._proved(child, now)
+
+    def _proved(self, child: Child, now: float) -> None:
+        """A worker takes its slot: whoever had it drains."""
+        book = self.book
+        child.soaking, child.deadline = False, FOREVER
         if book.rollout and child.generation == book.rollout.generation:
             book.rollout.proved = True
         for other in list(book.serving(child.slot)):
             if other is not child:
                 self._drain(other, other.reason or f"replaced by {child.name}", now)
+
+    def _inspected(self, event: ev.Inspected, now: float) -> None:
+        """A soak is over: the new generation must not answer worse than the old one."""
+        child = self.book.children.get(event.key)
+        if child is None or not child.soaking:
+            return
+        limit = BAD_FLOOR
+        if event.base_requests:
+            limit = max(limit, BAD_FACTOR * event.base_errors / event.base_requests)
+        if event.requests >= BAD_SAMPLE and event.errors / event.requests > limit:
+            problem = (
+                f"generation {child.generation} answered {event.errors} of {event.requests} requests "
+                f"with 5xx, the one before {event.base_errors} of {event.base_requests}"
+            )
+            if self.book.rollout and child.generation == self.book.rollout.generation:
+                self._abort(problem, "", now)
+                return
+        self._proved(child, now)
 
     def _failed(self, event: ev.Failed, now: float) -> None:
         child = self.book.children.get(event.key)
@@ -253,9 +306,13 @@ class Policy:
 
     def _wants_out(self, event: ev.WantsOut, now: float) -> None:
         child = self.book.children.get(event.key)
-        if child is not None and self._move(child, Input.RETIRE, now) and child.state is State.RETIRING:
+        if child is None or not self._move(child, Input.RETIRE, now) or child.state is not State.RETIRING:
+            return
+        if child.reason != event.reason:
             child.reason = event.reason
             self._say(logging.INFO, f"{child.name} is to be replaced: {event.reason}")
+        if event.urgent:
+            self._drain(child, event.reason, now)
 
     def _slow(self, event: ev.Slow, now: float) -> None:
         child = self.book.children.get(event.key)
@@ -274,7 +331,7 @@ class Policy:
         if child is None or child.state not in SERVING:
             return
         self._move(child, Input.HANG, now)
-        child.reason, child.others = event.what, event.others
+        child.reason, child.others, child.soaking = event.what, event.others, False
         child.deadline = now + RUNG
         text = f"{child.name} is stuck: {event.what}; it is replaced and stopped"
         self._do(act.Dump(child.key, logging.CRITICAL, text))
@@ -292,6 +349,8 @@ class Policy:
         if child.state is State.BOOTING:
             problem = f"{child.name} {how} while starting (step: {child.step})"
             self._boot_failure(child, problem, None, now)
+        elif child.soaking and book.rollout and child.generation == book.rollout.generation:
+            self._abort(f"{child.name} {how} during its soak{lost}", "", now)
         elif child.state in SERVING:
             wait = book.backoff.died(now)
             again = f"; its replacement waits {wait:.1f} s" if wait else ""
@@ -335,6 +394,9 @@ class Policy:
     # -- what should be
 
     def _expire(self, now: float) -> None:
+        if self.book.leave_at <= now:
+            self.book.leave_at = FOREVER
+            self._stop(quick=False, why="drain_delay is over", now=now)
         for child in list(self.book.children.values()):
             if child.deadline > now:
                 continue
@@ -345,6 +407,9 @@ class Policy:
                 child.reason, child.deadline = "boot_timeout", now + RUNG / 2
                 self._do(act.Dump(child.key, logging.ERROR, f"{child.name} hangs in step {child.step}"))
                 self._boot_failure(child, problem, None, now)
+            elif child.soaking:
+                child.deadline = FOREVER
+                self._do(act.Inspect(child.key))
             elif child.state is State.STUCK:
                 self._climb(child, now)
             elif child.state is State.KILLED:
@@ -404,19 +469,19 @@ class Policy:
         book = self.book
         wanted = book.wanted_generation
         room = 1 if book.rollout and not book.rollout.proved else book.rules.surge
-        room -= sum(1 for _ in book.booting())
+        room -= sum(1 for _ in book.coming())
         for slot in sorted(book.slots):
             if room <= 0 or now < book.backoff.until:
                 return
             stale = any(c.generation != wanted or c.state is State.RETIRING for c in book.serving(slot))
-            if stale and not any(book.booting(slot)):
+            if stale and not any(book.coming(slot)):
                 self._fork(slot, wanted, now)
                 room -= 1
 
     def _settle(self, now: float) -> None:
         """Say when a start or a reload is complete."""
         book = self.book
-        if any(book.booting()):
+        if any(book.coming()):
             return
         serving = {child.slot for child in book.serving()}
         if book.phase is Phase.STARTING and serving:
@@ -493,6 +558,7 @@ class Policy:
         self._move(child, Input.DRAIN, now)
         if child.state is before:
             return
+        child.soaking = False
         child.reason = child.reason or why
         if child.state is State.KILLED:
             child.deadline = now + REAP_PATIENCE
@@ -506,6 +572,7 @@ class Policy:
         self._move(child, Input.QUIT, now)
         if child.state is before:
             return
+        child.soaking = False
         child.reason = child.reason or why
         if child.state is State.KILLED:
             child.deadline = now + REAP_PATIENCE
@@ -516,6 +583,7 @@ class Policy:
 
     def _kill(self, child: Child, why: str, now: float) -> None:
         self._move(child, Input.KILL, now)
+        child.soaking = False
         child.reason = child.reason or why
         child.deadline = now + REAP_PATIENCE
         self._do(act.Send(child.key, signal.SIGKILL, group=True))

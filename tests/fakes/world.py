@@ -33,7 +33,7 @@ class Process:
     slot: int
     generation: int
     boots: str
-    """"good", "fails", "dies" or "hangs"."""
+    """"good", "bad" (boots, and answers 500), "fails", "dies" or "hangs"."""
     told: set[int] = field(default_factory=set)
     ready: bool = False
     stubborn: bool = False
@@ -88,6 +88,9 @@ class World:
                 case act.Send(key, number):
                     if key in self.processes:
                         self.processes[key].told.add(number)
+                case act.Inspect(key):
+                    bad = self.apps[self.book.children[key].generation] == "bad"
+                    self.pending.append(ev.Inspected(key, 100, 50 if bad else 0, 1000, 3))
                 case act.Load(generation):
                     assert self.loading is None, "two configurations are read at once"
                     self.loading = generation
@@ -115,7 +118,7 @@ class World:
         if choice < 0.45 and self.processes:
             self._worker_acts(self.processes[self.chance.choice(sorted(self.processes))])
         elif choice < 0.55 and self.loading is not None:
-            self.answer_load(self.chance.choice(["good", "good", "fails", "dies", "hangs", "refused"]))
+            self.answer_load(self.chance.choice(["good", "good", "bad", "fails", "dies", "hangs", "refused"]))
         elif choice < 0.62:
             self._operator_acts()
         else:
@@ -136,7 +139,7 @@ class World:
             if what < 0.08:
                 self._reap(process, self.chance.choice([signal.SIGKILL, signal.SIGSEGV, 1 << 8, 3 << 8, 0]))
             elif what < 0.16:
-                self.feed(ev.WantsOut(key, "max_requests reached"))
+                self.feed(ev.WantsOut(key, "max_requests reached", urgent=self.chance.random() < 0.1))
             elif what < 0.19:
                 process.stubborn = True
             elif what < 0.22:
@@ -147,7 +150,7 @@ class World:
     def boot(self, process: Process) -> None:
         """The worker's start goes on to its end, whatever that is for it."""
         key = process.key
-        if process.boots == "good":
+        if process.boots in ("good", "bad"):
             process.ready = True
             self.feed(ev.Booted(key, "sync"))
         elif process.boots == "fails":
@@ -181,7 +184,10 @@ class World:
             return
         self.apps[number] = what
         workers = self.chance.choice([self.book.rules.workers, self.chance.randint(1, 6)])
-        self.rules[number] = replace(RULES, workers=workers, surge=self.chance.randint(1, 3))
+        soak = self.chance.choice([0.0, 0.5, 10.0])
+        surge = self.chance.randint(1, 3)
+        delay = self.chance.choice([0.0, 0.0, 3.0])
+        self.rules[number] = replace(RULES, workers=workers, surge=surge, soak=soak, drain_delay=delay)
         self.feed(ev.Loaded(number, self.rules[number], ""))
 
     def ask(self, verb: Verb) -> None:
@@ -221,15 +227,15 @@ class World:
         for action in actions:
             if isinstance(action, act.Exit):
                 assert not self.processes, "1: every child is reaped before the arbiter leaves"
-                assert self.stop_asked or not self.book.served, (
-                    "2: once it has served it goes on"
-                )
+                assert self.stop_asked or not self.book.served, "2: once it has served it goes on"
             if not isinstance(action, act.Send) or before.get(action.key) not in SERVING:
                 continue
             if action.signal == signal.SIGUSR1 or self.book.phase is Phase.STOPPING or self.book.paused:
                 continue
             child = self.book.children.get(action.key)
             if child is None or child.slot not in self.book.slots or isinstance(event, ev.Overdue):
+                continue
+            if isinstance(event, ev.WantsOut) and event.urgent:
                 continue
             assert any(self.book.serving(child.slot)), (
                 f"3: {child.name} was told to go ({child.reason}) while no other serves its slot"
@@ -240,7 +246,7 @@ class World:
         known = set(book.children)
         assert known == set(self.processes), "4: the book and the kernel agree on who exists"
         for slot in {child.slot for child in book.children.values()}:
-            assert sum(1 for _ in book.booting(slot)) <= 1, f"5: two workers boot for slot {slot}"
+            assert sum(1 for _ in book.coming(slot)) <= 1, f"5: two workers are coming for slot {slot}"
         coming = sum(1 for child in book.children.values() if child.state not in LEAVING)
         rules = book.rollout.rules if book.rollout else book.rules
         most = len(book.slots) + max(book.rules.surge, rules.surge) + len(book.slots)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -30,13 +32,13 @@ def started() -> World:
     return world
 
 
-def reload(world: World, app: str) -> None:
-    """A reload whose application is `app` and whose other settings are the same."""
+def reload(world: World, app: str, **changes: Any) -> None:
+    """A reload whose application is `app` and whose rules are the same but for `changes`."""
     world.ask(Verb.RELOAD)
     number, world.loading = world.loading, None
     assert number is not None
     world.apps[number] = app
-    world.feed(ev.Loaded(number, world.book.rules, ""))
+    world.feed(ev.Loaded(number, replace(world.book.rules, **changes), ""))
 
 
 def lucky(world: World) -> None:
@@ -164,7 +166,7 @@ def test_a_worker_that_dies_during_a_failing_reload_is_replaced_from_the_generat
     reload(world, "hangs")
     victim = next(p for p in world.processes.values() if p.ready)
     world._reap(victim, signal.SIGKILL)
-    fresh = [child for child in world.book.booting() if child.slot == victim.slot]
+    fresh = [child for child in world.book.coming() if child.slot == victim.slot]
     assert [child.generation for child in fresh] in ([1], [2])
     world.pass_time(70)
     world.boot_all()
@@ -181,6 +183,63 @@ def test_scaled_counts_survive_a_reload_that_does_not_change_the_number() -> Non
     reload(world, "good")
     world.boot_all()
     assert world.ready == 6
+
+
+def test_a_soaking_worker_serves_beside_its_predecessor() -> None:
+    world = started()
+    lucky(world)
+    reload(world, "good", soak=10.0)
+    world.boot_all()
+    assert world.ready == 5
+    world.pass_time(9.0)
+    assert world.ready == 5
+    world.pass_time(1.1)
+    assert world.ready == 4
+    assert world.committed == 1, "three more have to follow"
+    for _ in range(6):
+        world.boot_all()
+        world.pass_time(10.1)
+    world.boot_all()
+    assert world.committed == 2
+    assert {child.generation for child in world.book.serving()} == {2}
+
+
+def test_a_death_during_the_soak_fails_the_reload() -> None:
+    world = started()
+    before = {child.key for child in world.book.serving()}
+    reload(world, "good", soak=10.0)
+    world.boot_all()
+    soaking = next(child for child in world.book.serving() if child.soaking)
+    world._reap(world.processes[soaking.key], signal.SIGSEGV, "GET /new-feature")
+    assert "was killed by SIGSEGV during its soak; in work: 'GET /new-feature'" in world.texts()
+    assert {child.key for child in world.book.serving()} == before
+    assert world.committed == 1
+
+
+def test_a_generation_that_answers_worse_is_withdrawn() -> None:
+    world = started()
+    lucky(world)
+    before = {child.key for child in world.book.serving()}
+    reload(world, "bad", soak=10.0)
+    world.boot_all()
+    world.pass_time(10.1)
+    world.boot_all()
+    assert "reload failed: generation 2 answered 50 of 100 requests with 5xx, the one before 3 of 1000" in (
+        world.texts()
+    )
+    assert {child.key for child in world.book.serving()} == before
+
+
+def test_a_second_reload_drains_what_soaks() -> None:
+    world = started()
+    lucky(world)
+    reload(world, "good", soak=10.0)
+    world.boot_all()
+    soaking = next(child for child in world.book.serving() if child.soaking)
+    reload(world, "good", soak=0.0)
+    assert soaking.state is State.DRAINING
+    world.boot_all()
+    assert {child.generation for child in world.book.serving()} == {3}
 
 
 # -- scale, retire, pause
@@ -209,6 +268,14 @@ def test_a_retiring_worker_serves_until_its_successor_is_ready() -> None:
     world.boot(next(p for p in world.processes.values() if not p.ready))
     assert old.state is State.DRAINING
     assert world.ready == 4
+
+
+def test_an_urgent_replacement_does_not_wait_for_the_successor() -> None:
+    world = started()
+    child = next(iter(world.book.serving()))
+    world.feed(ev.WantsOut(child.key, "max_worker_memory_hard: 900 MiB", urgent=True))
+    assert child.state is State.DRAINING
+    assert len(world.processes) == 5
 
 
 def test_retiring_workers_are_replaced_one_after_the_other() -> None:
@@ -318,6 +385,29 @@ def test_only_the_kernels_own_word_makes_a_death_out_of_memory() -> None:
 # -- stop
 
 
+def test_a_stop_waits_for_drain_delay_and_serves_on() -> None:
+    world = started()
+    lucky(world)
+    world.book.rules = replace(world.book.rules, drain_delay=5.0)
+    world.ask(Verb.STOP)
+    world.pass_time(4.0)
+    assert world.ready == 4
+    world._reap(next(iter(world.processes.values())), signal.SIGKILL)
+    world.boot_all()
+    assert world.ready == 4, "it is replaced even now"
+    world.pass_time(2.0)
+    world.boot_all()
+    assert world.exited is ExitStatus.OK
+
+
+def test_a_second_stop_skips_the_delay_and_is_not_a_quick_one() -> None:
+    world = started()
+    world.book.rules = replace(world.book.rules, drain_delay=60.0)
+    world.ask(Verb.STOP)
+    world.ask(Verb.STOP)
+    assert all(process.told == {signal.SIGTERM} for process in world.processes.values())
+
+
 def test_stop_drains_and_kills_what_does_not_end() -> None:
     world = started()
     stubborn = next(iter(world.processes.values()))
@@ -386,5 +476,6 @@ def test_every_history_can_be_brought_to_an_end(seed: int) -> None:
         assert world.ready == len(world.book.slots)
         assert world.book.rollout is None
     world.ask(Verb.STOP)
+    world.pass_time(world.book.rules.drain_delay)
     world.boot_all()
     assert world.exited is not None
