@@ -89,7 +89,7 @@ class Health:
                 found.extend(self._stuck(worker, patience.timeout, now))
         for memory in (self._samples, self._slow_told, self._let_off):
             for key in set(memory) - seen:
-                del memory[key]  # type: ignore[attr-defined]
+                del memory[key]
         return found
 
     def _age(self, since_ns: int, now: float) -> float:

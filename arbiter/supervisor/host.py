@@ -63,6 +63,8 @@ def _serve(
     setproctitle(f"arbiter: master [{config.proc_name}]")
     server = ServerFace(config, log, [listener.url for listener in listeners])
     log.info("Starting arbiter %s", __version__)
+    for notice in config.notices:
+        log.warning("%s", notice)
     hooks.call(config, "on_starting", server)
     for listener in listeners:
         log.info("Listening at: %s", listener.url)

@@ -99,7 +99,7 @@ class Orders:
 
     def fileno(self) -> int:
         """Readable when `read()` has something to do."""
-        return self._selector.fileno()  # type: ignore[attr-defined, no-any-return]
+        return self._selector.fileno()
 
     def read(self) -> Stop:
         """Take in what has arrived; never blocks."""

@@ -96,7 +96,8 @@ class Worker:
     def serve(self) -> int:
         """Load the application and serve it until told to stop."""
         self._enter("application")
-        app = application.load(self.config.app, self.config.worker_class)
+        settings = [one.origin for one in self.config.variables if one.name == "DJANGO_SETTINGS_MODULE"]
+        app = application.load(self.config.app, self.config.worker_class, "".join(settings))
         self.face.app = self.face.wsgi = app.callable
         self._enter("hook post_worker_init")
         hooks.call(self.config, "post_worker_init", self.face)
