@@ -196,7 +196,7 @@ class _Steps:
             where = f"package {package} ({', '.join(places)})" if places else f"module {package}, no package,"
             start = f"application {self.spec!r}: No module named {missing!r}: {where} has none of that name."
         else:
-            places = [directory for directory in sys.path if os.path.isdir(directory or os.curdir)][:2]
+            places = [os.path.abspath(place) for place in sys.path if _is_project(place)]
             start = (
                 f"application {self.spec!r}: No module named {missing!r}; looked in {', '.join(places)} and "
                 "where Python has its packages."
@@ -261,6 +261,13 @@ def _first_line(error: BaseException) -> str:
     text = str(error).strip().partition("\n")[0]
     name = type(error).__name__
     return f"{name}: {text}" if text else f"{name}."
+
+
+def _is_project(directory: str) -> bool:
+    """Whether a directory of the path is neither the standard library's nor that of installed packages."""
+    library = os.path.dirname(os.__file__)
+    installed = not {"site-packages", "dist-packages"}.isdisjoint(directory.split(os.sep))
+    return os.path.isdir(directory or os.curdir) and not directory.startswith(library) and not installed
 
 
 def _modules_in(directories: list[str]) -> set[str]:
@@ -413,9 +420,9 @@ def _serve_as(app: Any, spec: str, worker_class: str) -> Application:
     if worker_class != "auto" and _SERVES[worker_class] != kind:
         article = "an" if kind == "asgi" else "a"
         raise AppError(
-            f"application {spec!r} is {article} {kind.upper()} application, and worker_class = {worker_class} serves "
-            f"{_SERVES[worker_class].upper()}. Leave worker_class out, or write "
-            f"{'asgi' if kind == 'asgi' else 'sync or threaded'}."
+            f"application {spec!r} is {article} {kind.upper()} application, and "
+            f"worker_class = {worker_class} serves {_SERVES[worker_class].upper()}. "
+            f"Leave worker_class out, or write {'asgi' if kind == 'asgi' else 'sync or threaded'}."
         )
     return Application(_DoubleCallable(app) if found == "asgi2" else app, kind, spec)
 

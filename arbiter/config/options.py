@@ -22,12 +22,17 @@ APP: Final = "wsgi_app"
 """The setting that the argument of the command sets."""
 
 
+FLAGS: Final = frozenset(flag for setting in TABLE.values() for flag in setting.flags)
+"""The flags that do something."""
+
+
 class SectionedCommand(click.Command):
     """A command whose help lists its options under the titles of the table."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, section by section."""
-        records = {param.name: param.get_help_record(ctx) for param in self.get_params(ctx)}
+        shown = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        records = {param.name: param.get_help_record(ctx) for param in shown}
         known = {name for section in SECTIONS for name in (setting.name for setting in section.settings)}
         titled = [(section.title, [setting.name for setting in section.settings]) for section in SECTIONS]
         titled.append(("Help", [name for name in records if name is not None and name not in known]))
@@ -47,7 +52,7 @@ def parameters() -> list[click.Parameter]:
 
 
 def _option(setting: Setting) -> click.Option:
-    help = setting.text.replace("`", "")
+    help = _help(setting)
     if isinstance(setting.kind, YesNo):
         *short, flag = setting.flags
         return click.Option(
@@ -59,6 +64,17 @@ def _option(setting: Setting) -> click.Option:
         multiple=setting.kind.many,
         help=help,
     )
+
+
+def _help(setting: Setting) -> str:
+    """The first sentence of the text, and the default."""
+    sentence = setting.text.replace("`", "").partition(". ")[0].rstrip(".")
+    if setting.default in (None, False, "", [], {}):
+        return f"{sentence}."
+    if setting.default is True:
+        return f"{sentence}. [on]"
+    default = setting.show(setting.read(setting.default)).strip("[]").replace("'", "").replace('"', "")
+    return f"{sentence}. [{default}]" if len(default) <= 30 else f"{sentence}."
 
 
 def _foreign_option(foreign: Foreign) -> click.Option:

@@ -72,6 +72,10 @@ class Config(Attributes):
         """Names and entries, in the order of the table."""
         return iter(self._entries.items())
 
+    def variable_origin(self, name: str) -> str:
+        """Where the workers' environment variable came from; "" if it is none of arbiter's."""
+        return next((variable.origin for variable in self.variables if variable.name == name), "")
+
     def environment(self) -> dict[str, str]:
         """What must be set in a worker's `os.environ`, over the environment that arbiter was started in."""
         return {variable.name: variable.value for variable in self.variables}

@@ -110,7 +110,8 @@ class _Load:
         self._faults += faults
         if self._faults:
             raise self._error()
-        return Config(entries, config.variables, tuple(self._notices + notices))
+        sentences = tuple(f"{notice.rstrip('.')}." for notice in self._notices + notices)
+        return Config(entries, config.variables, sentences)
 
     def _error(self) -> ConfigError:
         error = ConfigError(self._faults)

@@ -1,0 +1,129 @@
+"""The `arbiter` command.
+
+Neighbours: `config.options` makes its options, `config.sources` loads the configuration, `supervisor.host`
+serves it with the entry point of `workers`. Its one rule: what the operator can mend is told in sentences on
+standard error, without a traceback of ours, and with an exit status of `errors.ExitStatus`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn, TypeAlias
+
+import click
+
+from arbiter import application
+from arbiter.config import options, render
+from arbiter.config.snapshot import Config
+from arbiter.config.sources import Loader
+from arbiter.errors import AppError, ExitStatus, OperatorError
+from arbiter.supervisor import host
+from arbiter.version import __version__
+from arbiter.workers import process
+
+Serve: TypeAlias = Callable[[Loader, Config], int]
+"""Runs an arbiter until it has stopped; the exit status."""
+
+HELP = """Serve the WSGI or ASGI application APP with several worker processes.
+
+APP is module:attribute, module:factory() or module; it may stand in the configuration file instead, as may
+every option. docs/settings.md says more about each.
+"""
+
+
+def main() -> NoReturn:
+    """Entry point of the console script and of `python -m arbiter`."""
+    status = run(sys.argv[1:], os.environ, _cwd(os.environ), _serve)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        os._exit(
+            status
+        )  # an application that was imported to be checked has left a thread: do not wait for it
+    sys.exit(status)
+
+
+def run(arguments: Sequence[str], environ: Mapping[str, str], cwd: str, serve: Serve) -> int:
+    """Do what the command line says and return the exit status."""
+    try:
+        with _command().make_context("arbiter", list(arguments)) as ctx:
+            loader = Loader(options.given(ctx), environ, cwd)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as error:
+        if isinstance(error, click.NoSuchOption) and error.possibilities:
+            near = [flag for flag in error.possibilities if flag in options.FLAGS]
+            error = click.NoSuchOption(error.option_name, possibilities=near, ctx=error.ctx)
+        error.show()
+        return ExitStatus.USAGE
+    try:
+        config = loader.load()
+        if config.print_config:
+            click.echo(render.print_config(config))
+            return ExitStatus.OK
+        if config.check_config:
+            return _check(config)
+        return serve(loader, config)
+    except OperatorError as error:
+        click.echo(f"arbiter: {error}", err=True)
+        if isinstance(error, AppError) and error.traceback:
+            click.echo(f"\n{error.traceback}", err=True, nl=False)
+        return error.status
+
+
+def _serve(loader: Loader, config: Config) -> int:
+    return host.serve(loader, config, process.run)
+
+
+def _command() -> click.Command:
+    version = click.Option(
+        ["-v", "--version"],
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_print_version,
+        help="Show the version and exit.",
+    )
+    return options.SectionedCommand(
+        "arbiter",
+        params=[*options.parameters(), version],
+        help=HELP,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"arbiter {__version__}")
+        ctx.exit()
+
+
+def _check(config: Config) -> int:
+    """Import the application as a worker would, in this process. Raises `AppError`."""
+    for notice in config.notices:
+        click.echo(f"arbiter: note: {notice}", err=True)
+    os.environ.update(config.environment())
+    application.prepare_paths(config)
+    origin = config.variable_origin(application.DJANGO)
+    app = application.load(config.wsgi_app, config.worker_class, origin)
+    kind = application.dispatcher_name(app, config)
+    addresses = ", ".join(str(address) for address in config.bind)
+    count = f"{config.workers} {kind} worker{'s' if config.workers > 1 else ''}"
+    click.echo(
+        f"The configuration is in order: {app.spec} is {app.kind.upper()}, for {count} on {addresses}."
+    )
+    return ExitStatus.OK
+
+
+def _cwd(environ: Mapping[str, str]) -> str:
+    """The working directory, by the name it was entered with: a link that a reload shall follow anew."""
+    logical = environ.get("PWD", "")
+    try:
+        if os.path.isabs(logical) and os.path.samefile(logical, os.curdir):
+            return logical
+    except OSError:
+        pass
+    return os.getcwd()
