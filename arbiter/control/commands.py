@@ -1,8 +1,8 @@
-"""The commands of a running arbiter, once: the verb, the signal that stands for it, and its help.
+"""The commands of a running arbiter, once: word, signal, who may ask, parameters, help.
 
-Neighbours: `supervisor.watch` turns signals into verbs, `supervisor.policy` obeys verbs, docs/signals.md is
-checked against this table. Its one rule: whatever can be asked of an arbiter stands here, so that every way
-of asking means the same.
+Neighbours: `supervisor.watch` turns signals into verbs, `supervisor.plane` answers words, `cli.ctl` makes
+its command line and its completion of this table, docs/signals.md and docs/control.md are made from it. Its
+one rule: whatever can be asked of an arbiter stands here, so that every way of asking means the same.
 """
 
 from __future__ import annotations
@@ -14,48 +14,222 @@ from typing import Final
 
 
 class Verb(enum.Enum):
-    """What can be asked."""
+    """What the policy can be asked for."""
 
     STOP = "stop"
     QUIT = "quit"
     RELOAD = "reload"
+    SCALE = "scale"
     SCALE_UP = "scale-up"
     SCALE_DOWN = "scale-down"
+    RECYCLE = "recycle"
+    KILL = "kill"
+    DRAIN = "drain"
+    UNDRAIN = "undrain"
     REOPEN_LOGS = "reopen-logs"
     PAUSE = "pause"
 
 
+class Role(enum.IntEnum):
+    """What a peer of the control socket may do; each includes those before it."""
+
+    OBSERVER = 1
+    """Look."""
+    OPERATOR = 2
+    """Change what can be changed back: reload, scale, recycle, drain, logs."""
+    ADMIN = 3
+    """End things: stop, kill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a word.
+
+    name: on the wire; flags: empty for an argument, else as typed ("--wait"); kind: "switch", "number" or
+    "text"; choices: the only texts allowed.
+    """
+
+    name: str
+    help: str
+    flags: tuple[str, ...] = ()
+    kind: str = "text"
+    metavar: str = ""
+    required: bool = True
+    choices: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One row: the verb, its signals (first the usual one) and what it does."""
+    """One row. `usage` as typed after `arbiterctl`, "" for what has a signal only; of several rows with one
+    word the first has the parameters. `verb` is what the policy is asked for; `signals` mean the same, first
+    the usual one.
+    """
 
-    verb: Verb
-    signals: tuple[signal.Signals, ...]
+    usage: str
+    role: Role
     help: str
+    verb: Verb | None = None
+    signals: tuple[signal.Signals, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
 
+    @property
+    def word(self) -> str:
+        """What goes over the wire: the first word of `usage`."""
+        return self.usage.partition(" ")[0]
+
+
+_WORKER: Final = Parameter("worker", "A worker's number, or its process id.", metavar="WORKER")
+_WAIT: Final = Parameter(
+    "wait", "Wait for the end, telling what happens meanwhile.", flags=("-w", "--wait"), kind="switch"
+)
+_COUNT: Final = Parameter(
+    "count", "At most so many.", flags=("-c", "--count"), kind="number", metavar="N", required=False
+)
+LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
 COMMANDS: Final[tuple[Command, ...]] = (
+    Command("status", Role.OBSERVER, "The arbiter, its workers, its listeners and the last reload."),
     Command(
-        Verb.STOP,
-        (signal.SIGTERM,),
-        "Graceful stop: answer what has begun and what is queued, within graceful_timeout; "
-        "a second time: quick stop.",
+        "top", Role.OBSERVER, "The same, live and full-screen, with keys to sort and to act; `?` lists them."
     ),
-    Command(Verb.QUIT, (signal.SIGINT, signal.SIGQUIT), "Quick stop: running requests are cut and logged."),
     Command(
-        Verb.RELOAD,
-        (signal.SIGHUP,),
+        "show WORKER",
+        Role.OBSERVER,
+        "One worker with every request it has in work, and what was said of it.",
+        parameters=(_WORKER,),
+    ),
+    Command(
+        "stacks WORKER",
+        Role.OPERATOR,
+        "The stacks of one worker, now: its threads and asyncio tasks. It goes on meanwhile, and answers "
+        "also when it is stuck.",
+        parameters=(_WORKER,),
+    ),
+    Command(
+        "slow",
+        Role.OBSERVER,
+        "Recent slow requests and stuck workers, with their stacks.",
+        parameters=(_COUNT,),
+    ),
+    Command(
+        "events",
+        Role.OBSERVER,
+        "What the arbiter decided, and why.",
+        parameters=(
+            Parameter("follow", "Go on as it happens.", flags=("-f", "--follow"), kind="switch"),
+            _COUNT,
+            Parameter(
+                "level",
+                "Nothing below this level.",
+                flags=("-l", "--level"),
+                metavar="LEVEL",
+                required=False,
+                choices=LEVELS,
+            ),
+        ),
+    ),
+    Command(
+        "reload",
+        Role.OPERATOR,
         "Reload configuration and application: new workers must be ready before old ones go; "
         "if they fail, the old ones stay.",
+        Verb.RELOAD,
+        (signal.SIGHUP,),
+        (_WAIT,),
     ),
-    Command(Verb.SCALE_UP, (signal.SIGTTIN,), "One worker more."),
-    Command(Verb.SCALE_DOWN, (signal.SIGTTOU,), "One worker less, but never none."),
-    Command(Verb.REOPEN_LOGS, (signal.SIGUSR1,), "Reopen the log files, after a rotation."),
     Command(
+        "scale N",
+        Role.OPERATOR,
+        "So many workers; also `+N` and `-N`. Holds until a reload that changes `workers`.",
+        Verb.SCALE,
+        (),
+        (Parameter("to", "N, +N or -N.", metavar="N|+N|-N"), _WAIT),
+    ),
+    Command("scale +1", Role.OPERATOR, "One worker more.", Verb.SCALE_UP, (signal.SIGTTIN,)),
+    Command(
+        "scale -1", Role.OPERATOR, "One worker less, but never none.", Verb.SCALE_DOWN, (signal.SIGTTOU,)
+    ),
+    Command(
+        "recycle WORKER",
+        Role.OPERATOR,
+        "Replace a worker, its successor first; `all` replaces every one, a few at a time.",
+        Verb.RECYCLE,
+        (),
+        (Parameter("worker", "A worker's number, its process id, or all.", metavar="WORKER"), _WAIT),
+    ),
+    Command(
+        "drain",
+        Role.OPERATOR,
+        "Say that this server is not ready (/readyz), so that load balancers turn away; it serves on.",
+        Verb.DRAIN,
+    ),
+    Command("undrain", Role.OPERATOR, "Be ready again.", Verb.UNDRAIN),
+    Command(
+        "kill WORKER",
+        Role.ADMIN,
+        "Kill a worker at once; what it has in work is lost. Its successor starts at once.",
+        Verb.KILL,
+        (),
+        (_WORKER,),
+    ),
+    Command(
+        "reopen-logs",
+        Role.OPERATOR,
+        "Reopen the log files, after a rotation.",
+        Verb.REOPEN_LOGS,
+        (signal.SIGUSR1,),
+    ),
+    Command(
+        "loglevel LEVEL",
+        Role.OPERATOR,
+        "The least level of records in the log, here and in every worker, until the next reload.",
+        parameters=(Parameter("level", "The level.", metavar="LEVEL", choices=LEVELS),),
+    ),
+    Command(
+        "config [NAME]",
+        Role.OBSERVER,
+        "The settings in force, each with its origin; or one of them.",
+        parameters=(Parameter("name", "A setting.", metavar="NAME", required=False),),
+    ),
+    Command(
+        "check",
+        Role.OPERATOR,
+        "Read the configuration as a reload would, say what is wrong with it, and change nothing.",
+    ),
+    Command("metrics", Role.OBSERVER, "All metrics, as `/metrics` gives them."),
+    Command(
+        "stop",
+        Role.ADMIN,
+        "Graceful stop: answer what has begun and what is queued, within graceful_timeout; "
+        "a second time: quick stop.",
+        Verb.STOP,
+        (signal.SIGTERM,),
+        (Parameter("now", "Quick stop.", flags=("--now",), kind="switch"), _WAIT),
+    ),
+    Command(
+        "stop --now",
+        Role.ADMIN,
+        "Quick stop: running requests are cut and logged.",
+        Verb.QUIT,
+        (signal.SIGINT, signal.SIGQUIT),
+    ),
+    Command("ping", Role.OBSERVER, "Whether the arbiter's loop turns, and how soon it answers."),
+    Command("version", Role.OBSERVER, "The versions of the arbiter that runs and of this command."),
+    Command(
+        "",
+        Role.ADMIN,
+        "Stop all workers gracefully and keep the arbiter (only when daemonized); a reload brings them back.",
         Verb.PAUSE,
         (signal.SIGWINCH,),
-        "Stop all workers gracefully and keep the arbiter (only when daemonized); a reload brings them back.",
     ),
 )
 
-BY_SIGNAL: Final[dict[int, Command]] = {number: row for row in COMMANDS for number in row.signals}
+SIGNALLED: Final[tuple[tuple[Command, Verb], ...]] = tuple(
+    (row, row.verb) for row in COMMANDS if row.signals and row.verb is not None
+)
+"""The rows that have a signal, with their verbs."""
+
+BY_SIGNAL: Final[dict[int, Verb]] = {number: verb for row, verb in SIGNALLED for number in row.signals}
+
+WORDS: Final[dict[str, Command]] = {row.word: row for row in reversed(COMMANDS) if row.word}
+"""Every word's first row."""

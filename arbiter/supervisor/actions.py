@@ -5,8 +5,9 @@ Neighbours: `policy` returns them, `arbiter` performs them. Its one rule: an act
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from arbiter.errors import ExitStatus
 
@@ -32,12 +33,13 @@ class Send:
 @dataclass(frozen=True, slots=True)
 class Dump:
     """Have child `key` write all its stacks, and put them into the log below `text`; `level` as in
-    `logging`.
+    `logging`, `name` as in `control.happenings`.
     """
 
     key: int
     level: int
     text: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,14 @@ class Abandon:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Put a record into the log; `level` as in `logging`."""
+    """Put a record into the log and among the events; `level` as in `logging`, `name` as in
+    `control.happenings`.
+    """
 
     level: int
     text: str
+    name: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,10 @@ class Book:
     reload_again: bool = False
     """A reload was asked for while one was being read."""
     paused: bool = False
+    withheld: bool = False
+    """An operator wants load balancers to turn away: not ready, though all goes on."""
+    most: int = 4096
+    """The most slots that may be asked for."""
     served: bool = False
     """Some worker has been ready at some time; from then on the arbiter never gives up."""
     leave_at: float = FOREVER

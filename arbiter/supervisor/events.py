@@ -18,12 +18,14 @@ from arbiter.supervisor.book import Rules
 @dataclass(frozen=True, slots=True)
 class Asked:
     """An operator asks for something; `origin` says how ("signal HUP"). `loads` are requests in work by
-    child key.
+    child key; `amount` is the number for scaling, `key` the child for what concerns one.
     """
 
     verb: Verb
     origin: str
     loads: Mapping[int, int] = field(default_factory=dict)
+    amount: int = 1
+    key: int = 0
 
 
 @dataclass(frozen=True, slots=True)

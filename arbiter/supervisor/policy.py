@@ -1,8 +1,9 @@
 """The arbiter's mind: (event, book, now) -> actions.
 
-Neighbours: `arbiter` feeds it events and performs what it returns; `states` says how a child may move,
-`backoff` how patient to be. Its one rule: pure. It reads no clock, makes no system call and keeps nothing
-but the book, so a test can live through a year of crashes, reloads and signals in a second.
+Neighbours: `arbiter` feeds it events and performs what it returns; `moves` are what it can do, `states`
+says how a child may move, `backoff` how patient to be. Its one rule: pure. It reads no clock, makes no
+system call and keeps nothing but the book, so a test can live through a year of crashes, reloads and
+signals in a second.
 
 Every decision is a comparison of what should run with what does (`_reconcile`), made anew after each event:
 each slot should hold one serving worker of the wanted generation. Whatever is missing is forked, whatever
@@ -22,14 +23,11 @@ from arbiter.errors import ExitStatus
 from arbiter.link.messages import BootFailed
 from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
-from arbiter.supervisor.book import FOREVER, Book, Child, Phase, Rollout, Rules
+from arbiter.supervisor.book import FOREVER, Book, Child, Phase, Rollout
 from arbiter.supervisor.causes import describe
-from arbiter.supervisor.states import IMPOSSIBLE, LEAVING, SERVING, TABLE, Input, State
+from arbiter.supervisor.moves import QUIT_PATIENCE, Moves
+from arbiter.supervisor.states import LEAVING, SERVING, Input, State
 
-QUIT_PATIENCE: Final = 2.0
-"""Seconds between telling a worker to leave at once and killing it."""
-DRAIN_SLACK: Final = 2.0
-"""Seconds past graceful_timeout, in which a worker cuts and logs what is left."""
 RUNG: Final = 1.0
 """Seconds between two rungs of the ladder for a stuck worker."""
 BAD_SAMPLE: Final = 20
@@ -41,16 +39,13 @@ POISON: Final = 2
 """Workers that must have died of a request before it is called poison."""
 CORPSES: Final = 200
 """Requests remembered for that."""
-REAP_PATIENCE: Final = 5.0
-"""Seconds after SIGKILL in which a process should be gone."""
 
 
-class Policy:
+class Policy(Moves):
     """Decides; see the module's text. `book` is its only state."""
 
     def __init__(self, book: Book) -> None:
-        self.book = book
-        self._out: list[act.Action] = []
+        super().__init__(book)
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             ev.Asked: self._asked,
             ev.Forked: self._forked,
@@ -67,6 +62,17 @@ class Policy:
             ev.Loaded: self._loaded,
             ev.Refused: self._refused,
             ev.Tick: lambda event, now: None,
+        }
+        self._wishes: dict[Verb, Callable[[ev.Asked, float], None]] = {
+            Verb.RELOAD: lambda event, now: self._reload(event.origin, now),
+            Verb.SCALE: lambda event, now: self._resize(event.amount, event),
+            Verb.SCALE_UP: lambda event, now: self._resize(len(self.book.slots) + event.amount, event),
+            Verb.SCALE_DOWN: lambda event, now: self._resize(len(self.book.slots) - event.amount, event),
+            Verb.RECYCLE: self._recycle,
+            Verb.KILL: self._kill_at_will,
+            Verb.DRAIN: lambda event, now: self._withhold(True, event.origin),
+            Verb.UNDRAIN: lambda event, now: self._withhold(False, event.origin),
+            Verb.PAUSE: self._pause,
         }
 
     def start(self, now: float) -> list[act.Action]:
@@ -102,15 +108,9 @@ class Policy:
         elif event.verb is Verb.REOPEN_LOGS:
             self._do(act.Reopen())
         elif book.phase is Phase.STOPPING:
-            self._say(logging.INFO, f"{event.verb.value} ({event.origin}) ignored: arbiter is stopping")
-        elif event.verb is Verb.RELOAD:
-            self._reload(event.origin, now)
-        elif event.verb is Verb.SCALE_UP:
-            self._resize(len(book.slots) + 1, event)
-        elif event.verb is Verb.SCALE_DOWN:
-            self._resize(max(1, len(book.slots) - 1), event)
-        elif event.verb is Verb.PAUSE:
-            self._pause(event.origin)
+            self._ignore(event, "arbiter is stopping")
+        else:
+            self._wishes[event.verb](event, now)
 
     def _may_wait(self, origin: str, now: float) -> bool:
         """Whether a stop begins later: while load balancers notice, everything goes on."""
@@ -118,7 +118,8 @@ class Policy:
         if not book.rules.drain_delay or book.phase is Phase.STOPPING or book.leave_at != FOREVER:
             return False
         book.leave_at = now + book.rules.drain_delay
-        self._say(logging.INFO, f"stopping ({origin}) in drain_delay = {book.rules.drain_delay:g} s")
+        text = f"stopping ({origin}) in drain_delay = {book.rules.drain_delay:g} s"
+        self._say(logging.INFO, "arbiter.leaving", text)
         self._do(act.Leaving())
         return True
 
@@ -126,10 +127,10 @@ class Policy:
         book = self.book
         if book.phase is not Phase.STOPPING:
             book.phase, book.leave_at = Phase.STOPPING, FOREVER
-            self._say(logging.INFO, f"{'quick stop' if quick else 'stopping'} ({why})")
+            self._say(logging.INFO, "arbiter.stopping", f"{'quick stop' if quick else 'stopping'} ({why})")
             self._do(act.Closing())
         elif quick and not book.quick:
-            self._say(logging.INFO, f"quick stop ({why})")
+            self._say(logging.INFO, "arbiter.stopping", f"quick stop ({why})")
         book.quick = book.quick or quick
         for child in list(book.children.values()):
             if quick:
@@ -143,37 +144,65 @@ class Policy:
             book.reload_again = True
             return
         if book.rollout:
-            self._say(
-                logging.INFO, f"reload ({origin}) supersedes the one to generation {book.rollout.generation}"
-            )
-            self._withdraw(book.rollout.generation, "superseded by a newer reload", now)
+            under_way = book.rollout.generation
+            text = f"reload ({origin}) supersedes the one to generation {under_way}"
+            self._say(logging.INFO, "reload.superseded", text, generation=under_way)
+            self._withdraw(under_way, "superseded by a newer reload", now)
             book.rollout = None
         else:
-            self._say(logging.INFO, f"reload ({origin}): reading the configuration")
+            text = f"reload ({origin}): reading the configuration"
+            self._say(logging.INFO, "reload.reading", text, generation=book.newest + 1)
         book.newest += 1
         book.loading = True
         self._do(act.Load(book.newest))
 
-    def _pause(self, origin: str) -> None:
+    def _pause(self, event: ev.Asked, now: float) -> None:
         book = self.book
         if not book.rules.can_pause:
-            self._say(logging.INFO, f"pause ({origin}) ignored: only a daemonized arbiter stops its workers")
+            self._ignore(event, "only a daemonized arbiter stops its workers")
             return
-        self._say(logging.INFO, f"pause ({origin}): all workers stop; a reload brings them back")
+        text = f"pause ({event.origin}): all workers stop; a reload brings them back"
+        self._say(logging.INFO, "arbiter.paused", text)
         book.paused = True
 
     def _resize(self, wanted: int, event: ev.Asked) -> None:
         book = self.book
         before = len(book.slots)
+        wanted = min(max(1, wanted), max(book.most, before))
         while len(book.slots) < wanted:
             book.slots.add(next(slot for slot in range(1, wanted + 1) if slot not in book.slots))
         while len(book.slots) > wanted:
             book.slots.discard(self._idlest(event))
         if len(book.slots) != before:
-            self._say(
-                logging.INFO, f"{event.verb.value} ({event.origin}): {before} -> {len(book.slots)} workers"
-            )
+            text = f"{event.verb.value} ({event.origin}): {before} -> {len(book.slots)} workers"
+            self._say(logging.INFO, "scale", text, before=before, workers=len(book.slots))
             self._do(act.Resized(len(book.slots), before))
+        elif event.verb is not Verb.RELOAD:
+            self._ignore(event, f"there are {before} workers, of at least 1 and at most {book.most}")
+
+    def _recycle(self, event: ev.Asked, now: float) -> None:
+        child = self.book.children.get(event.key)
+        if child is None or child.state not in SERVING:
+            self._ignore(event, f"{child.name} is {child.state.value}" if child else "it has gone")
+        else:
+            self._wants_out(ev.WantsOut(child.key, f"recycled ({event.origin})"), now)
+
+    def _kill_at_will(self, event: ev.Asked, now: float) -> None:
+        child = self.book.children.get(event.key)
+        if child is None:
+            self._ignore(event, "it has gone")
+            return
+        self._say(logging.WARNING, "worker.killed", f"{child.name} is killed ({event.origin})", child)
+        self._kill(child, f"killed ({event.origin})", now)
+
+    def _withhold(self, withheld: bool, origin: str) -> None:
+        self.book.withheld = withheld
+        name, word = ("readiness.off", "not ready") if withheld else ("readiness.on", "ready again")
+        self._say(logging.INFO, name, f"{word} ({origin}); serving goes on")
+
+    def _ignore(self, event: ev.Asked, why: str) -> None:
+        text = f"{event.verb.value} ({event.origin}) ignored: {why}"
+        self._say(logging.INFO, "arbiter.ignored", text, verb=event.verb.value)
 
     def _idlest(self, event: ev.Asked) -> int:
         """The slot whose loss hurts least: empty, then least loaded, then the highest number."""
@@ -199,13 +228,14 @@ class Policy:
         book.paused = False
         book.rollout = Rollout(event.generation, event.rules)
         said = f"; {event.said}" if event.said else ""
-        self._say(logging.INFO, f"reload: starting generation {event.generation}{said}")
+        text = f"reload: starting generation {event.generation}{said}"
+        self._say(logging.INFO, "reload.starting", text, generation=event.generation)
 
     def _refused(self, event: ev.Refused, now: float) -> None:
         book = self.book
         book.loading = False
         text = f"reload failed: {event.problem}\ngeneration {book.generation} goes on"
-        self._say(logging.ERROR, text)
+        self._say(logging.ERROR, "reload.refused", text, generation=book.newest)
         self._do(act.Settled(f"reload refused; generation {book.generation} goes on"))
         if book.reload_again and book.phase is not Phase.STOPPING:
             book.reload_again = False
@@ -218,7 +248,8 @@ class Policy:
         failed = book.rollout.generation
         book.rollout = None
         tail = f"\n{report.rstrip()}" if report else ""
-        self._say(logging.ERROR, f"reload failed: {problem}; generation {book.generation} goes on{tail}")
+        text = f"reload failed: {problem}; generation {book.generation} goes on{tail}"
+        self._say(logging.ERROR, "reload.failed", text, generation=failed)
         self._withdraw(failed, "its reload failed", now)
         self._do(act.Settled(f"reload failed; generation {book.generation} goes on"))
 
@@ -259,7 +290,7 @@ class Policy:
         child.kind = event.kind
         book.served = True
         book.backoff.succeeded()
-        self._say(logging.INFO, f"{child.name} ready ({event.kind})")
+        self._say(logging.INFO, "worker.ready", f"{child.name} ready ({event.kind})", child)
         rollout = book.rollout
         if rollout and child.generation == rollout.generation and rollout.rules.soak and book.served:
             child.soaking, child.deadline = True, now + rollout.rules.soak
@@ -301,7 +332,7 @@ class Policy:
         child.report = event.report
         child.deadline = min(child.deadline, now + QUIT_PATIENCE)
         if child.state is State.QUITTING and not child.reason:
-            child.reason = event.report.problem
+            child.reason = "its start failed"
             self._boot_failure(child, f"{child.name}: {event.report.problem}", event.report, now)
 
     def _wants_out(self, event: ev.WantsOut, now: float) -> None:
@@ -310,7 +341,8 @@ class Policy:
             return
         if child.reason != event.reason:
             child.reason = event.reason
-            self._say(logging.INFO, f"{child.name} is to be replaced: {event.reason}")
+            text = f"{child.name} is to be replaced: {event.reason}"
+            self._say(logging.INFO, "worker.retiring", text, child, reason=event.reason)
         if event.urgent:
             self._drain(child, event.reason, now)
 
@@ -318,12 +350,12 @@ class Policy:
         child = self.book.children.get(event.key)
         if child is not None and child.state in SERVING:
             text = f"slow request in {child.name}: {event.text!r} has taken {event.age:.1f} s so far"
-            self._do(act.Dump(child.key, logging.WARNING, text))
+            self._do(act.Dump(child.key, logging.WARNING, text, "request.slow"))
 
     def _let_off(self, event: ev.LetOff, now: float) -> None:
         child = self.book.children.get(event.key)
         if child is not None and child.state in SERVING:
-            self._say(logging.WARNING, f"{child.name}: {event.why}")
+            self._say(logging.WARNING, "worker.late", f"{child.name}: {event.why}", child)
 
     def _overdue(self, event: ev.Overdue, now: float) -> None:
         """The ladder: its stacks, then TERM (or ABRT if there is nothing to finish), then KILL."""
@@ -334,7 +366,7 @@ class Policy:
         child.reason, child.others, child.soaking = event.what, event.others, False
         child.deadline = now + RUNG
         text = f"{child.name} is stuck: {event.what}; it is replaced and stopped"
-        self._do(act.Dump(child.key, logging.CRITICAL, text))
+        self._do(act.Dump(child.key, logging.CRITICAL, text, "worker.stuck"))
 
     def _gone(self, event: ev.Gone, now: float) -> None:
         book = self.book
@@ -354,11 +386,11 @@ class Policy:
         elif child.state in SERVING:
             wait = book.backoff.died(now)
             again = f"; its replacement waits {wait:.1f} s" if wait else ""
-            self._say(logging.ERROR, f"{child.name} {how}, unasked{lost}{again}")
+            self._say(logging.ERROR, "worker.died", f"{child.name} {how}, unasked{lost}{again}", child)
             self._suspect(event)
         else:
             level = logging.WARNING if lost else logging.INFO
-            self._say(level, f"{child.name} {how} ({child.reason}){lost}")
+            self._say(level, "worker.ended", f"{child.name} {how} ({child.reason}){lost}", child)
 
     def _suspect(self, event: ev.Gone) -> None:
         """The same request in several corpses is no chance."""
@@ -366,10 +398,8 @@ class Policy:
         for text in {text for text, _ in event.requests}:
             corpses[text] += 1
             if corpses[text] >= POISON:
-                self._say(
-                    logging.CRITICAL,
-                    f"poison request: {corpses[text]} workers died while {text!r} was in work",
-                )
+                problem = f"poison request: {corpses[text]} workers died while {text!r} was in work"
+                self._say(logging.CRITICAL, "request.poison", problem, request=text)
         while len(corpses) > CORPSES:
             del corpses[min(corpses, key=lambda text: corpses[text])]
 
@@ -381,7 +411,7 @@ class Policy:
             return
         if not book.served:
             tail = f"\n{text.rstrip()}" if text else ""
-            self._say(logging.CRITICAL, f"{problem}{tail}")
+            self._say(logging.CRITICAL, "worker.boot_failed", f"{problem}{tail}", child)
             book.exit_status = report.status if report else ExitStatus.BOOT
             self._stop(quick=True, why="no worker can start", now=now)
         elif book.rollout and child.generation == book.rollout.generation:
@@ -389,7 +419,8 @@ class Policy:
         else:
             delay = book.backoff.boot_failed(now)
             tail = f"\n{text.rstrip()}" if text else ""
-            self._say(logging.ERROR, f"{problem}; next try in {delay:.1f} s{tail}")
+            text = f"{problem}; next try in {delay:.1f} s{tail}"
+            self._say(logging.ERROR, "worker.boot_failed", text, child)
 
     # -- what should be
 
@@ -405,7 +436,8 @@ class Policy:
                 problem = f"{child.name} is not ready after boot_timeout = {limit:g} s (step: {child.step})"
                 self._move(child, Input.HANG, now)
                 child.reason, child.deadline = "boot_timeout", now + RUNG / 2
-                self._do(act.Dump(child.key, logging.ERROR, f"{child.name} hangs in step {child.step}"))
+                text = f"{child.name} hangs in step {child.step}"
+                self._do(act.Dump(child.key, logging.ERROR, text, "worker.boot_hangs"))
                 self._boot_failure(child, problem, None, now)
             elif child.soaking:
                 child.deadline = FOREVER
@@ -413,13 +445,13 @@ class Policy:
             elif child.state is State.STUCK:
                 self._climb(child, now)
             elif child.state is State.KILLED:
-                self._say(
-                    logging.WARNING, f"{child.name} has been killed and is not gone: the kernel holds it"
-                )
+                text = f"{child.name} has been killed and is not gone: the kernel holds it"
+                self._say(logging.WARNING, "worker.unkillable", text, child)
                 child.deadline = FOREVER
             else:
                 if child.state is State.DRAINING:
-                    self._say(logging.WARNING, f"{child.name} did not end within graceful_timeout: killed")
+                    text = f"{child.name} did not end within graceful_timeout: killed"
+                    self._say(logging.WARNING, "worker.killed", text, child)
                 self._kill(child, child.reason, now)
 
     def _climb(self, child: Child, now: float) -> None:
@@ -486,7 +518,8 @@ class Policy:
         serving = {child.slot for child in book.serving()}
         if book.phase is Phase.STARTING and serving:
             book.phase = Phase.SERVING
-            self._say(logging.INFO, f"arbiter ready: {len(serving)} workers")
+            text = f"arbiter ready: {len(serving)} workers"
+            self._say(logging.INFO, "arbiter.ready", text, workers=len(serving))
             self._do(act.Opened(len(serving)))
         rollout = book.rollout
         if rollout is None or serving != book.slots:
@@ -499,91 +532,11 @@ class Policy:
         before, book.rules = book.rules, rollout.rules
         book.generation, book.rollout = rollout.generation, None
         self._do(act.Commit(book.generation))
-        self._say(logging.INFO, f"reload done: generation {book.generation}")
+        text = f"reload done: generation {book.generation}"
+        self._say(logging.INFO, "reload.done", text, generation=book.generation)
         self._do(act.Settled(f"generation {book.generation}"))
         if book.rules.workers != before.workers:
             asked = ev.Asked(Verb.RELOAD, f"workers = {book.rules.workers}")
             self._resize(book.rules.workers, asked)
             self._trim(now)
             self._fill(now)
-
-    # -- small words
-
-    def _do(self, action: act.Action) -> None:
-        self._out.append(action)
-
-    def _say(self, level: int, text: str) -> None:
-        self._out.append(act.Say(level, text))
-
-    def _rules_of(self, generation: int) -> Rules:
-        rollout = self.book.rollout
-        return rollout.rules if rollout and rollout.generation == generation else self.book.rules
-
-    def _empty_slots(self) -> set[int]:
-        held = {child.slot for child in self.book.children.values() if child.state not in LEAVING}
-        return self.book.slots - held
-
-    def _anything_missing(self) -> bool:
-        book = self.book
-        if book.phase is Phase.STOPPING or book.paused:
-            return False
-        return bool(self._empty_slots()) or any(
-            child.generation != book.wanted_generation or child.state is State.RETIRING
-            for child in book.serving()
-        )
-
-    def _fork(self, slot: int, generation: int, now: float) -> None:
-        book = self.book
-        key = book.next_key
-        book.next_key += 1
-        deadline = now + (self._rules_of(generation).boot_timeout or FOREVER)
-        book.children[key] = Child(key, slot, generation, since=now, deadline=deadline)
-        self._do(act.Fork(key, slot, generation))
-
-    def _move(self, child: Child, what: Input, now: float) -> bool:
-        """Move a child along the table; False (and a record) for a cell that cannot be."""
-        state = TABLE.get((child.state, what))
-        if state is None:
-            why = IMPOSSIBLE[child.state, what]
-            self._say(
-                logging.ERROR, f"{child.name} is {child.state.value} and {what.value}: impossible, {why}"
-            )
-            return False
-        if state is not child.state:
-            child.state, child.since = state, now
-        return True
-
-    def _drain(self, child: Child, why: str, now: float) -> None:
-        before = child.state
-        self._move(child, Input.DRAIN, now)
-        if child.state is before:
-            return
-        child.soaking = False
-        child.reason = child.reason or why
-        if child.state is State.KILLED:
-            child.deadline = now + REAP_PATIENCE
-            self._do(act.Send(child.key, signal.SIGKILL, group=True))
-        else:
-            child.deadline = now + self.book.rules.graceful_timeout + DRAIN_SLACK
-            self._do(act.Send(child.key, signal.SIGTERM))
-
-    def _quit(self, child: Child, why: str, now: float) -> None:
-        before = child.state
-        self._move(child, Input.QUIT, now)
-        if child.state is before:
-            return
-        child.soaking = False
-        child.reason = child.reason or why
-        if child.state is State.KILLED:
-            child.deadline = now + REAP_PATIENCE
-            self._do(act.Send(child.key, signal.SIGKILL, group=True))
-        else:
-            child.deadline = now + QUIT_PATIENCE
-            self._do(act.Send(child.key, signal.SIGQUIT))
-
-    def _kill(self, child: Child, why: str, now: float) -> None:
-        self._move(child, Input.KILL, now)
-        child.soaking = False
-        child.reason = child.reason or why
-        child.deadline = now + REAP_PATIENCE
-        self._do(act.Send(child.key, signal.SIGKILL, group=True))

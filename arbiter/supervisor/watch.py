@@ -68,9 +68,9 @@ class Watch:
         except BlockingIOError:
             return
         for number in numbers:
-            command = BY_SIGNAL.get(number)
-            if command is not None:
-                yield ev.Asked(command.verb, f"signal {signal.Signals(number).name[3:]}")
+            verb = BY_SIGNAL.get(number)
+            if verb is not None:
+                yield ev.Asked(verb, f"signal {signal.Signals(number).name[3:]}")
             elif number == signal.SIGCHLD:
                 yield from self._reap()
 

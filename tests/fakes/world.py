@@ -190,21 +190,23 @@ class World:
         self.rules[number] = replace(RULES, workers=workers, surge=surge, soak=soak, drain_delay=delay)
         self.feed(ev.Loaded(number, self.rules[number], ""))
 
-    def ask(self, verb: Verb) -> None:
-        """An operator asks for `verb`."""
+    def ask(self, verb: Verb, amount: int = 1, key: int | None = None) -> None:
+        """An operator asks for `verb`, of worker `key` or of any."""
         if verb in (Verb.STOP, Verb.QUIT):
             self.stop_asked = True
         loads = {key: self.chance.randint(0, 5) for key in self.processes}
-        self.feed(ev.Asked(verb, "test", loads))
+        key = self.chance.choice([0, *self.processes]) if key is None else key
+        self.feed(ev.Asked(verb, "test", loads, amount, key))
 
     def _operator_acts(self) -> None:
         verbs = [Verb.RELOAD] * 8 + [Verb.SCALE_UP, Verb.SCALE_DOWN] * 4 + [Verb.REOPEN_LOGS, Verb.PAUSE]
+        verbs += [Verb.SCALE, Verb.RECYCLE, Verb.RECYCLE, Verb.KILL, Verb.DRAIN, Verb.UNDRAIN]
         if self.chance.random() < 0.01:
             verbs = [Verb.STOP, Verb.QUIT]
         verb = self.chance.choice(verbs)
         if verb is Verb.SCALE_UP and len(self.book.slots) >= 12:
             verb = Verb.SCALE_DOWN
-        self.ask(verb)
+        self.ask(verb, self.chance.randint(0, 9) if verb is Verb.SCALE else 1)
 
     def pass_time(self, seconds: float) -> None:
         """Time passes; the arbiter wakes whenever it said it must."""
@@ -236,6 +238,8 @@ class World:
             if child is None or child.slot not in self.book.slots or isinstance(event, ev.Overdue):
                 continue
             if isinstance(event, ev.WantsOut) and event.urgent:
+                continue
+            if isinstance(event, ev.Asked) and event.verb is Verb.KILL:
                 continue
             assert any(self.book.serving(child.slot)), (
                 f"3: {child.name} was told to go ({child.reason}) while no other serves its slot"

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from arbiter import errors
-from arbiter.control.commands import COMMANDS
+from arbiter.control.commands import SIGNALLED
 from arbiter.observe.access import ATOMS
 
 ROOT = Path(__file__).parents[2]
@@ -22,10 +22,12 @@ _PART = re.compile(r"(<!-- made from (?P<name>[\w.]+) -->\n).*?(<!-- end -->)", 
 
 def _commands() -> str:
     rows = []
-    for command in COMMANDS:
+    for command, _ in SIGNALLED:
         signals = ", ".join("`" + number.name.removeprefix("SIG") + "`" for number in command.signals)
-        rows.append(f"| {signals} | {command.help} |")
-    return "\n".join(["| signal to the arbiter | what it does |", "| --- | --- |", *rows])
+        word = f"`arbiterctl {command.usage}`" if command.usage else ""
+        rows.append(f"| {signals} | {word} | {command.help} |")
+    head = ["| signal to the arbiter | the same by word | what it does |", "| --- | --- | --- |"]
+    return "\n".join([*head, *rows])
 
 
 def _statuses() -> str:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.control.commands import Verb
+from arbiter.control.happenings import HAPPENINGS
 from arbiter.errors import ExitStatus
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import Phase
@@ -479,3 +480,83 @@ def test_every_history_can_be_brought_to_an_end(seed: int) -> None:
     world.pass_time(world.book.rules.drain_delay)
     world.boot_all()
     assert world.exited is not None
+
+
+# -- what an operator asks for by word
+
+
+def names(world: World) -> list[str]:
+    """The names of all that was said."""
+    return [say.name for say in world.said]
+
+
+def test_everything_said_has_a_name_of_the_table() -> None:
+    world = World(7)
+    for _ in range(STEPS):
+        if world.exited is not None:
+            break
+        world.step()
+    assert set(names(world)) <= set(HAPPENINGS)
+
+
+def test_scale_to_a_number_within_bounds() -> None:
+    world = started()
+    lucky(world)
+    world.book.most = 10
+    world.ask(Verb.SCALE, 7)
+    world.boot_all()
+    assert (world.ready, len(world.book.slots)) == (7, 7)
+    world.ask(Verb.SCALE, 99)
+    world.boot_all()
+    assert world.ready == 10
+    world.ask(Verb.SCALE, 0)
+    world.boot_all()
+    assert world.ready == 1
+    assert names(world).count("scale") == 3
+
+
+def test_scaling_that_changes_nothing_says_so() -> None:
+    world = started()
+    world.ask(Verb.SCALE, 4)
+    assert names(world) == ["arbiter.ignored"]
+
+
+def test_a_recycled_worker_is_replaced_successor_first() -> None:
+    world = started()
+    lucky(world)
+    key = next(iter(world.processes))
+    world.ask(Verb.RECYCLE, key=key)
+    assert world.book.children[key].state is State.RETIRING
+    assert not world.processes[key].told
+    world.boot_all()
+    assert key not in world.processes
+    assert world.ready == 4
+
+
+def test_a_killed_worker_is_replaced_at_once() -> None:
+    world = started()
+    lucky(world)
+    key = next(iter(world.processes))
+    before = len(world.processes)
+    world.ask(Verb.KILL, key=key)
+    assert signal.SIGKILL in world.processes[key].told
+    assert len(world.processes) == before + 1
+    world.boot_all()
+    assert world.ready == 4
+
+
+@pytest.mark.parametrize("verb", [Verb.RECYCLE, Verb.KILL])
+def test_a_worker_that_has_gone_is_ignored(verb: Verb) -> None:
+    world = started()
+    world.ask(verb, key=999)
+    assert names(world) == ["arbiter.ignored"]
+
+
+def test_drain_and_undrain_touch_no_worker() -> None:
+    world = started()
+    world.ask(Verb.DRAIN)
+    assert world.book.withheld
+    world.ask(Verb.UNDRAIN)
+    assert not world.book.withheld
+    assert names(world) == ["readiness.off", "readiness.on"]
+    assert world.ready == 4

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from arbiter.control.commands import COMMANDS, Verb
+from arbiter.control.commands import SIGNALLED, Verb
 from arbiter.link.channel import Sender, channel
 from arbiter.link.messages import BootFailed, Ready
 from arbiter.supervisor import events as ev
@@ -19,7 +19,7 @@ from arbiter.supervisor.watch import Watch
 
 @pytest.fixture
 def watch() -> Iterator[Watch]:
-    touched = [number for row in COMMANDS for number in row.signals]
+    touched = [number for row, _ in SIGNALLED for number in row.signals]
     touched += [signal.SIGCHLD, signal.SIGPIPE, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM]
     touched.append(signal.SIGPROF)
     before = {number: signal.getsignal(number) for number in touched}
@@ -58,7 +58,7 @@ def child(watch: Watch, key: int, life: Callable[[Sender], int]) -> int:
     return pid
 
 
-@pytest.mark.parametrize("row", [row for row in COMMANDS], ids=lambda row: row.verb.value)
+@pytest.mark.parametrize("row", [row for row, _ in SIGNALLED], ids=lambda row: row.verb.value)
 def test_every_signal_is_its_verb(watch: Watch, row: object) -> None:
     for number in row.signals:  # type: ignore[attr-defined]
         os.kill(os.getpid(), number)

@@ -1,0 +1,41 @@
+"""The names of what an arbiter says, once.
+
+Neighbours: `supervisor.policy` says them, `arbiterctl events` and the JSON log show them, docs/control.md is
+made from this table. Its one rule: a name is stable and says what happened, its record's text says why; a
+program goes by the name.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+HAPPENINGS: Final[dict[str, str]] = {
+    "arbiter.ready": "the first full set of workers serves",
+    "arbiter.leaving": "a stop was asked for and begins after `drain_delay`",
+    "arbiter.stopping": "a stop has begun",
+    "arbiter.paused": "all workers stop, the arbiter stays",
+    "arbiter.ignored": "something was asked for that cannot be done now",
+    "readiness.off": "`/readyz` says no, by an operator's word",
+    "readiness.on": "and yes again",
+    "reload.reading": "a reload was asked for; the configuration is being read",
+    "reload.superseded": "a newer reload takes the place of the one under way",
+    "reload.starting": "the configuration was accepted; workers of the new generation start",
+    "reload.refused": "the configuration was refused; nothing has changed",
+    "reload.failed": "the new generation does not start or does not serve well; the old one goes on",
+    "reload.done": "the new generation is in force",
+    "scale": "the number of workers has changed",
+    "worker.ready": "a worker serves",
+    "worker.retiring": "a worker is to be replaced, and why",
+    "worker.ended": "a worker that was told to go has gone",
+    "worker.died": "a worker has gone unasked: how, and what was in work",
+    "worker.boot_failed": "a worker did not start, and when the next try is",
+    "worker.boot_hangs": "a worker is not ready within `boot_timeout`; with its stacks",
+    "worker.stuck": "a worker is late beyond `timeout`; with its stacks",
+    "worker.late": "a worker is late through no fault of its own (stopped, traced, starved): left alone",
+    "worker.killed": "a worker is killed, by an operator's word or because it did not end in time",
+    "worker.unkillable": "a killed worker is still there: the kernel holds it",
+    "request.slow": "a request is in work for longer than `slow_request`; with its stacks",
+    "request.poison": "several workers died while the same request was in work",
+    "policy.impossible": "a worker did what cannot be: a bug in arbiter",
+}
+"""Each name and its meaning."""

@@ -1,0 +1,110 @@
+"""The moves the policy is made of: fork, drain, quit, kill a child; say something.
+
+Neighbours: `policy` decides which; `states` says how a child may move. Its one rule: pure, as the policy
+is: a move changes the book and adds to the actions, and does nothing itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from typing import Any, Final
+
+from arbiter.supervisor import actions as act
+from arbiter.supervisor.book import FOREVER, Book, Child, Phase, Rules
+from arbiter.supervisor.states import IMPOSSIBLE, LEAVING, TABLE, Input, State
+
+QUIT_PATIENCE: Final = 2.0
+"""Seconds between telling a worker to leave at once and killing it."""
+DRAIN_SLACK: Final = 2.0
+"""Seconds past graceful_timeout, in which a worker cuts and logs what is left."""
+REAP_PATIENCE: Final = 5.0
+"""Seconds after SIGKILL in which a process should be gone."""
+
+
+class Moves:
+    """The book and the actions decided so far, with what may be done to them."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+        self._out: list[act.Action] = []
+
+    def _do(self, action: act.Action) -> None:
+        self._out.append(action)
+
+    def _say(self, level: int, name: str, text: str, child: Child | None = None, **fields: Any) -> None:
+        if child is not None:
+            fields = {"worker": child.slot, "pid": child.pid, "generation": child.generation, **fields}
+        self._out.append(act.Say(level, text, name, fields))
+
+    def _rules_of(self, generation: int) -> Rules:
+        rollout = self.book.rollout
+        return rollout.rules if rollout and rollout.generation == generation else self.book.rules
+
+    def _empty_slots(self) -> set[int]:
+        held = {child.slot for child in self.book.children.values() if child.state not in LEAVING}
+        return self.book.slots - held
+
+    def _anything_missing(self) -> bool:
+        book = self.book
+        if book.phase is Phase.STOPPING or book.paused:
+            return False
+        return bool(self._empty_slots()) or any(
+            child.generation != book.wanted_generation or child.state is State.RETIRING
+            for child in book.serving()
+        )
+
+    def _fork(self, slot: int, generation: int, now: float) -> None:
+        book = self.book
+        key = book.next_key
+        book.next_key += 1
+        deadline = now + (self._rules_of(generation).boot_timeout or FOREVER)
+        book.children[key] = Child(key, slot, generation, since=now, deadline=deadline)
+        self._do(act.Fork(key, slot, generation))
+
+    def _move(self, child: Child, what: Input, now: float) -> bool:
+        """Move a child along the table; False (and a record) for a cell that cannot be."""
+        state = TABLE.get((child.state, what))
+        if state is None:
+            why = IMPOSSIBLE[child.state, what]
+            text = f"{child.name} is {child.state.value} and {what.value}: impossible, {why}"
+            self._say(logging.ERROR, "policy.impossible", text, child)
+            return False
+        if state is not child.state:
+            child.state, child.since = state, now
+        return True
+
+    def _drain(self, child: Child, why: str, now: float) -> None:
+        before = child.state
+        self._move(child, Input.DRAIN, now)
+        if child.state is before:
+            return
+        child.soaking = False
+        child.reason = child.reason or why
+        if child.state is State.KILLED:
+            child.deadline = now + REAP_PATIENCE
+            self._do(act.Send(child.key, signal.SIGKILL, group=True))
+        else:
+            child.deadline = now + self.book.rules.graceful_timeout + DRAIN_SLACK
+            self._do(act.Send(child.key, signal.SIGTERM))
+
+    def _quit(self, child: Child, why: str, now: float) -> None:
+        before = child.state
+        self._move(child, Input.QUIT, now)
+        if child.state is before:
+            return
+        child.soaking = False
+        child.reason = child.reason or why
+        if child.state is State.KILLED:
+            child.deadline = now + REAP_PATIENCE
+            self._do(act.Send(child.key, signal.SIGKILL, group=True))
+        else:
+            child.deadline = now + QUIT_PATIENCE
+            self._do(act.Send(child.key, signal.SIGQUIT))
+
+    def _kill(self, child: Child, why: str, now: float) -> None:
+        self._move(child, Input.KILL, now)
+        child.soaking = False
+        child.reason = child.reason or why
+        child.deadline = now + REAP_PATIENCE
+        self._do(act.Send(child.key, signal.SIGKILL, group=True))
