@@ -11,7 +11,7 @@ and survives.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -118,7 +118,7 @@ class _Fields(dict[tuple[str, str], tuple[bytes, bytes]]):
 
 
 _STATUSES: Final = _Statuses()
-_FIELDS: Final = _Fields()
+_encoded: Final = _Fields().__getitem__
 
 
 class Call:
@@ -129,17 +129,17 @@ class Call:
     must be broken ("" when it need not be).
     """
 
-    __slots__ = ("aborted", "channel", "faults", "headers", "http", "sent", "status", "status_line")
+    # Values of the class, so that a call that goes well stores only what it has to say.
+    status = 0
+    status_line = ""
+    headers: Sequence[tuple[str, str]] = ()
+    sent = 0
+    faults: list[tuple[str, BaseException | None]] | None = None
+    aborted = ""
 
     def __init__(self, http: Http1Connection, channel: Channel) -> None:
         self.http = http
         self.channel = channel
-        self.status = 0
-        self.status_line = ""
-        self.headers: list[tuple[str, str]] = []
-        self.sent = 0
-        self.faults: list[tuple[str, BaseException | None]] | None = None
-        self.aborted = ""
 
     # -- what the application calls
 
@@ -163,10 +163,9 @@ class Call:
             raise ResponseError("start_response() was called again, without exc_info")
         code, reason = _STATUSES[status]
         try:
-            fields = list(map(_FIELDS.__getitem__, headers))
+            http.respond(code, map(_encoded, headers), reason)
         except TypeError:
             raise ResponseError(f"headers are a list of tuples of two str, not {headers!r}") from None
-        http.respond(code, fields, reason)
         self.status = code
         self.status_line = status
         self.headers = headers
@@ -188,8 +187,7 @@ class Call:
             result = app(environ, self.start_response)
             kind = type(result)
             if (kind is list or kind is tuple) and len(result) == 1:
-                data = result[0]
-                self._send(data if type(data) is bytes else _octets(data), False)
+                self._send_only(result[0])
             elif kind is not FileWrapper or not self._send_file(result.filelike):
                 self._iterate(result)
         except KeyboardInterrupt:
@@ -203,6 +201,17 @@ class Call:
             # A list has no close(), and this is the common case.
             if type(result) is not list:
                 self._close(result)
+
+    def _send_only(self, data: Any) -> None:
+        """The whole body is one string of bytes: head, length and body leave in one piece."""
+        http = self.http
+        size = len(data) if type(data) is bytes else -1
+        if size < 0 or not http.started or http.no_body or size > http.length_left >= 0:
+            self._send(data if size >= 0 else _octets(data), False)
+            return
+        wire = http.body(data, False)
+        self.sent += size
+        self.channel.write(wire)
 
     def _send(self, data: bytes, more: bool) -> None:
         http = self.http
@@ -246,14 +255,16 @@ class Call:
         if 0 <= http.length_left < part.left:
             part.left = http.length_left
         count = part.left
-        head = http.file_body(count, False) if count else None
+        try:
+            head = http.file_body(count, False) if count else None
+        except ResponseError:  # shorter than its Content-Length
+            part.close()
+            raise
         if head is None:
             part.close()
             return False
         self.sent += count
         self.channel.write_file(head, part)
-        if http.length_left > 0:
-            raise ResponseError(f"the file is {http.length_left} bytes shorter than its Content-Length")
         return True
 
     def _close(self, result: Any) -> None:

@@ -25,6 +25,8 @@ from arbiter.version import __version__
 Environ: TypeAlias = dict[str, Any]
 
 SOFTWARE = f"arbiter/{__version__}"
+LONGEST_LINE = 65536
+"""Characters of an unfinished line of wsgi.errors that are kept."""
 UNIX_NAME = "localhost"
 """SERVER_NAME on a unix socket, which has a path but no host; PEP 3333 wants it never empty."""
 
@@ -46,6 +48,8 @@ class ErrorStream:
             raise TypeError(f"wsgi.errors takes str, not {type(text).__name__}")
         thread = threading.get_ident()
         lines, newline, rest = (self._begun.pop(thread, "") + text).rpartition("\n")
+        if len(rest) > LONGEST_LINE:
+            lines, newline, rest = lines + newline + rest, "\n", ""
         if rest:
             self._begun[thread] = rest
         if newline:
@@ -118,16 +122,20 @@ def build_environ(template: Environ, request: Request, stream: Any, length: int 
     """
     environ = template.copy()
     path = request.path
-    if b"%" in path:
-        path = unquote_to_bytes(path)
+    query = request.query
     environ["REQUEST_METHOD"] = request.method
-    environ["PATH_INFO"] = path.decode("latin-1")
-    environ["QUERY_STRING"] = request.query.decode("latin-1")
+    environ["RAW_URI"] = environ["REQUEST_URI"] = target = request.target.decode("latin-1")
+    if b"%" in path:
+        environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1")
+    else:
+        environ["PATH_INFO"] = path.decode("latin-1") if query or path != request.target else target
+    environ["QUERY_STRING"] = query.decode("latin-1") if query else ""
     environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == "1.1" else "HTTP/1.0"
-    environ["RAW_URI"] = environ["REQUEST_URI"] = request.target.decode("latin-1")
     environ["wsgi.input"] = stream
     for _pair, _kind, key, text in request.fields:
-        if key in environ:
+        if (
+            key in environ
+        ):  # only a field that came twice: nothing of the template begins with HTTP_ or CONTENT_
             separator = "; " if key == "HTTP_COOKIE" else ","
             environ[key] = f"{environ[key]}{separator}{text}"
         elif key:

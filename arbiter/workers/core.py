@@ -24,6 +24,7 @@ from arbiter.errors import ExitStatus, PeerGone
 from arbiter.gateways.wsgi_input import Body, pulled_input
 from arbiter.link.scoreboard import State, Word
 from arbiter.protocols.events import BadRequest, Data, EndOfBody, Event, Gone, Request
+from arbiter.protocols.peer.proxy_protocol import ProxyError
 from arbiter.workers.accept import Acceptor
 from arbiter.workers.connection import (
     BODY,
@@ -66,6 +67,8 @@ class Core(Exchanges):
         self._next_tick = 0.0
         self._next_sweep = 0.0
         self._grace_end = FOREVER
+        self.over = False
+        """The loop has ended; whoever still has a connection closes it."""
         self._body_spool = ctx.config.body_spool
 
     # -- what a dispatcher adds
@@ -100,7 +103,8 @@ class Core(Exchanges):
             while not self._done():
                 self._turn()
         finally:
-            self._leave()
+            self._cut()
+            self.release()
         return ExitStatus.OK
 
     def _turn(self) -> None:
@@ -234,11 +238,14 @@ class Core(Exchanges):
         except OSError:
             self.close(conn)
             return
-        if data:
-            conn.received += len(data)
-            self.process(conn, conn.http.receive(data), now)
-        else:
+        if not data:
             self.process(conn, conn.http.receive_eof() or [Gone(False)], now)
+            return
+        events = conn.http.receive(data)
+        if events:
+            self.process(conn, events, now)
+        else:
+            self._await_more(conn, len(data), now)
 
     def process(self, conn: Connection, events: list[Event] | None, now: float) -> None:
         """Act on what a connection says until it has no more to say for now."""
@@ -249,22 +256,23 @@ class Core(Exchanges):
             else:
                 events = self._digest(conn, events, now)
         if events is not None:
-            self._await_more(conn, now)
+            self.watch_connection(conn, READ)
 
-    def _await_more(self, conn: Connection, now: float) -> None:
-        state = conn.state
-        if state == BODY:
+    def _await_more(self, conn: Connection, size: int, now: float) -> None:
+        """What has come was a part of something; the deadline is the one of that."""
+        if conn.state == BODY:
+            conn.received += size
             conn.deadline = self.times.body_deadline(conn.began, now, conn.received)
-        elif state == WAITING and conn.http.mid_head:
+        elif conn.state == WAITING and conn.http.mid_head:
             conn.state = HEAD
-            conn.deadline = time.monotonic() + self.times.header
+            conn.deadline = now + self.times.header
         self.watch_connection(conn, READ)
 
     def _digest(self, conn: Connection, events: list[Event], now: float) -> list[Event] | None:
         """All but a request without a body; [] when more has to come."""
         for event in events:
             if isinstance(event, Data):
-                if conn.body is not None and not self._keep(conn, conn.body, event.data):
+                if conn.body is not None and not self._keep(conn, conn.body, event.data, now):
                     return None
             elif isinstance(event, EndOfBody):
                 if conn.state == SKIPPING:
@@ -277,7 +285,7 @@ class Core(Exchanges):
                 if not self._begin_body(conn, event, now):
                     return None
             elif isinstance(event, BadRequest):
-                self._refuse(conn, event)
+                self.refuse(conn, event)
                 return None
             else:
                 self.close(conn)
@@ -300,7 +308,9 @@ class Core(Exchanges):
                 return False
         return True
 
-    def _keep(self, conn: Connection, body: Body, data: bytes) -> bool:
+    def _keep(self, conn: Connection, body: Body, data: bytes, now: float) -> bool:
+        conn.received += len(data)
+        conn.deadline = self.times.body_deadline(conn.began, now, conn.received)
         try:
             body.add(data)
         except OSError as error:
@@ -370,7 +380,7 @@ class Core(Exchanges):
         conn.deadline = now + self.times.send
         self.watch_connection(conn, WRITE)
 
-    def _refuse(self, conn: Connection, fault: BadRequest) -> None:
+    def refuse(self, conn: Connection, fault: BadRequest) -> None:
         """The peer broke the protocol: say so, and leave it the time to read that."""
         self.ctx.row.add(Word.BAD_REQUESTS)
         self.ctx.log.debug(
@@ -432,7 +442,28 @@ class Core(Exchanges):
 
     def read_proxy_header(self, conn: Connection, now: float) -> None:
         """The connection begins with a header of the PROXY protocol, which says who is behind it."""
-        raise NotImplementedError
+        try:
+            data = conn.recv(RECEIVE)
+            header = conn.proxy.feed(data) if data else None
+        except BlockingIOError:
+            self.watch_connection(conn, READ)
+            return
+        except (OSError, ProxyError) as error:
+            self.ctx.log.info("closed a connection from %s: %s", conn.peer or "unix socket", error)
+            self.ctx.row.add(Word.BAD_REQUESTS)
+            self.close(conn)
+            return
+        if header is None:
+            if data:
+                self.watch_connection(conn, READ)
+            else:
+                self.close(conn)
+            return
+        self.set_ends(conn, header)
+        if header.rest:
+            self.process(conn, conn.http.receive(header.rest), now)
+        else:
+            self.watch_connection(conn, READ)
 
     # -- time
 
@@ -443,8 +474,12 @@ class Core(Exchanges):
 
     def _sweep(self, now: float) -> None:
         """Act on every deadline that has passed; find the next time when one can."""
-        nearest = now + self.times.shortest
+        nearest = now + (DRAIN_GRACE if self.draining else self.times.shortest)
         for conn in list(self.connections.values()):
+            if conn.state == WAITING and conn.http.mid_head:
+                # It came in one piece with the end of the request before, where nobody looks for it.
+                conn.state = HEAD
+                conn.deadline = now + self.times.header
             deadline = conn.deadline
             if deadline <= now:
                 self._expired(conn)
@@ -476,9 +511,11 @@ class Core(Exchanges):
         self.update_closing(now)
         self.ctx.row.set_state(State.DRAINING)
         self._grace_end = now + DRAIN_GRACE
+        self._keepalive = min(self._keepalive, DRAIN_GRACE)
         for conn in list(self.connections.values()):
             if conn.state == SERVING:
-                conn.http.keep_alive = False
+                if not conn.http.head_sent:  # else the client knows nothing of it and may send another one
+                    conn.http.keep_alive = False
             elif conn.state == WAITING or (conn.state == HEAD and not conn.http.mid_head):
                 conn.deadline = min(conn.deadline, self._grace_end)
         self._next_sweep = self._grace_end
@@ -492,8 +529,9 @@ class Core(Exchanges):
             return True
         return time.monotonic() >= orders.deadline
 
-    def _leave(self) -> None:
-        """Cut what is still there, one record each, and give everything back."""
+    def _cut(self) -> None:
+        """End what is still there, one record for each request."""
+        self.over = True
         self.acceptor.close()
         why = (
             "the worker was told to quit"
@@ -503,9 +541,10 @@ class Core(Exchanges):
         for conn in list(self.connections.values()):
             if conn.state in (SERVING, BODY, FLUSHING):
                 self.log_cut(conn, why)
-            if conn.state == SERVING:
-                self.connections.pop(conn.fd, None)  # its thread may be writing: the exit closes it
-            else:
+            if conn.state != SERVING:  # its thread may be writing, and closes it, or the exit does
                 self.close(conn)
+
+    def release(self) -> None:
+        """Give the loop's own descriptors back."""
         self.waker.close()
         self.poller.close()

@@ -27,10 +27,12 @@ from arbiter.gateways.wsgi_environ import (
 )
 from arbiter.observe.access import Exchange
 from arbiter.observe.logs import Log, SinkHandler
-from arbiter.protocols.events import Event, Request
+from arbiter.protocols.events import BadRequest, Event, Request
+from arbiter.protocols.fields import Refusal
 from arbiter.protocols.http1.connection import Http1Connection, ResponseDefaults
-from arbiter.protocols.peer.forwarded import ForwardedPolicy, TrustedPeers
-from arbiter.workers.connection import BODY, PROXY, SKIPPING, WAITING, Connection, Terms
+from arbiter.protocols.peer.forwarded import ForwardedPolicy, Origin, TrustedPeers
+from arbiter.protocols.peer.proxy_protocol import ProxyHeader, ProxyReader
+from arbiter.workers.connection import BODY, HEAD, PROXY, SKIPPING, WAITING, Connection, Terms
 from arbiter.workers.context import WorkerContext
 from arbiter.workers.limits import protocol_limits, time_limits
 
@@ -86,16 +88,34 @@ class Exchanges:
         peer: tuple[str, int] | None = None
         if listener.family != socket.AF_UNIX:
             peer = _plain_address(address[0]), address[1]
-        trusted = self._trusted.trusts(peer[0] if peer else None)
-        limits = self._trusted_limits if trusted else self._limits
-        conn = Connection(sock, Http1Connection(limits, self.defaults), self.terms, now + self.times.header)
+        host = peer[0] if peer else None
+        trusted = self._trusted.trusts(host)
+        conn = Connection(sock, self._new_http(trusted), self.terms, now + self.times.header)
+        conn.peer = host
         conn.trusted = trusted
-        if peer is not None:
-            conn.peer = peer[0]
         conn.template = self._template(sock, peer, listener)
-        if self._proxy_mode != "off" and self._proxies.trusts(conn.peer):
+        if self._proxy_mode != "off" and self._proxies.trusts(host):
             conn.state = PROXY
+            conn.proxy = ProxyReader(self._proxy_mode)
         return conn
+
+    def _new_http(self, trusted: bool) -> Http1Connection:
+        return Http1Connection(self._trusted_limits if trusted else self._limits, self.defaults)
+
+    def set_ends(self, conn: Connection, header: ProxyHeader) -> None:
+        """Take the PROXY protocol's word for who is at either end."""
+        conn.state = HEAD
+        conn.proxy = None
+        if header.client is None:
+            return  # the proxy speaks for itself, or does not know
+        template = conn.template
+        conn.peer = template["REMOTE_ADDR"] = header.client[0]
+        template["REMOTE_PORT"] = str(header.client[1])
+        if header.server is not None:
+            template["SERVER_NAME"] = header.server[0]
+            template["SERVER_PORT"] = str(header.server[1])
+        conn.trusted = self._trusted.trusts(conn.peer)
+        conn.http = self._new_http(conn.trusted)
 
     def _template(
         self, sock: socket.socket, peer: tuple[str, int] | None, listener: socket.socket
@@ -134,16 +154,21 @@ class Exchanges:
         shedding = self._multiprocess and not self._multithread and now < self._shed_until
         self.closing = self.draining or self._keepalive <= 0 or shedding
 
-    def count_request(self) -> None:
-        """One more request of those this worker may serve; called in one thread only."""
-        self._requests_left -= 1
-        if self._requests_left == 0:
-            self.ctx.retire(f"max_requests: {self.ctx.config.max_requests} (+ jitter) requests served")
+    def enough(self) -> None:
+        """`_requests_left`, which the dispatcher counts down in one thread, has come to 0."""
+        self.ctx.retire(f"max_requests: {self.ctx.config.max_requests} (+ jitter) requests served")
 
     # -- one request
 
     def answer(self, conn: Connection, request: Request, stream: Any, length: int) -> list[Event] | None:
         """Run the application; the connection's next events, None when it has to be flushed or is closed."""
+        origin = None
+        if request.forwarded and conn.trusted:
+            try:
+                origin = self._forwarded.resolve(request.fields, conn.peer, "http")
+            except Refusal as refusal:
+                self.refuse(conn, refusal.fault)
+                return None
         http = conn.http
         row = self._row
         conn.request = request
@@ -152,8 +177,8 @@ class Exchanges:
         if self.closing:
             http.keep_alive = False
         environ = build_environ(conn.template, request, stream, length)
-        if conn.trusted and (request.forwarded or "HTTP_SCRIPT_NAME" in environ):
-            self._apply_forwarded(conn, request, environ)
+        if conn.trusted and (origin is not None or "HTTP_SCRIPT_NAME" in environ):
+            _believe(environ, origin)
         call = Call(http, conn)
         if self._observed:
             self._before(request)
@@ -221,23 +246,6 @@ class Exchanges:
         running = f" after {seconds:.1f} s" if seconds else ""
         self.ctx.log.warning("cut %s%s: %s", describe(conn), running, why)
 
-    # -- what a trusted peer says
-
-    def _apply_forwarded(self, conn: Connection, request: Request, environ: Environ) -> None:
-        mounted = environ.get("HTTP_SCRIPT_NAME")  # let through by `forwarder_headers`, as in gunicorn
-        if mounted:
-            mount(environ, script_name(mounted))
-        origin = self._forwarded.resolve(request.fields, conn.peer, environ["wsgi.url_scheme"])
-        if origin is not None:
-            set_origin(
-                environ,
-                client=origin.client,
-                scheme=origin.scheme,
-                host=origin.host,
-                port=origin.port,
-                prefix=origin.prefix,
-            )
-
     # -- what observes
 
     def _before(self, request: Request) -> None:
@@ -289,6 +297,10 @@ class Exchanges:
 
     # -- the loop's part
 
+    def refuse(self, conn: Connection, fault: BadRequest) -> None:
+        """The peer broke the protocol: see `core`."""
+        raise NotImplementedError
+
     def flush_later(self, conn: Connection, now: float) -> None:
         """The answer is complete but not yet out: see `core`."""
         raise NotImplementedError
@@ -310,6 +322,22 @@ class Answered:
         self.status_code = call.status
         self.headers: Sequence[tuple[str, str]] = call.headers
         self.sent = call.sent
+
+
+def _believe(environ: Environ, origin: Origin | None) -> None:
+    """Put into the environ what a trusted peer says of its client."""
+    mounted = environ.get("HTTP_SCRIPT_NAME")  # let through by `forwarder_headers`, as in gunicorn
+    if mounted:
+        mount(environ, script_name(mounted))
+    if origin is not None:
+        set_origin(
+            environ,
+            client=origin.client,
+            scheme=origin.scheme,
+            host=origin.host,
+            port=origin.port,
+            prefix=origin.prefix,
+        )
 
 
 def describe(conn: Connection) -> str:

@@ -126,11 +126,13 @@ class Outbox:
     directory: where temporary files go (None: the system's choice).
     """
 
-    __slots__ = ("_directory", "_parts", "_sent", "memory")
+    __slots__ = ("_directory", "_parts", "_sent", "memory", "spooled")
 
     def __init__(self, directory: str | None = None) -> None:
         self.memory = 0
         """Bytes that wait in memory."""
+        self.spooled = 0
+        """Bytes that wait in a temporary file."""
         self._directory = directory
         self._parts: deque[bytes | bytearray | FilePart] = deque()
         self._sent = 0
@@ -142,18 +144,19 @@ class Outbox:
     @property
     def full(self) -> bool:
         """The producer has to wait before it may add more: neither memory nor the disk takes it."""
-        return self.memory >= MEMORY
+        return self.memory > MEMORY
 
     def add(self, data: bytes) -> None:
         """Keep bytes to send."""
         last = self._parts[-1] if self._parts else None
-        spooled = last.left if isinstance(last, Spool) else 0
-        if (spooled or self.memory + len(data) > MEMORY) and spooled + len(data) <= SPOOL:
+        beyond = isinstance(last, Spool) or self.memory + len(data) > MEMORY
+        if beyond and self.spooled + len(data) <= SPOOL:
             try:
                 self._spool(last).append(data)
             except OSError:
                 pass  # no disk: what came is held in memory, and `full` makes the producer wait
             else:
+                self.spooled += len(data)
                 return
         self.memory += len(data)
         if isinstance(last, bytearray) and len(last) < BLOCK:
@@ -186,7 +189,10 @@ class Outbox:
             part = parts[0]
             try:
                 if isinstance(part, FilePart):
-                    total += part.send(sock) if part.left else 0
+                    sent = part.send(sock) if part.left else 0
+                    total += sent
+                    if isinstance(part, Spool):
+                        self.spooled -= sent
                     if not part.left:
                         part.close()
                         parts.popleft()

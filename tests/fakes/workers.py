@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
+import sys
+import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from arbiter.link.scoreboard import Scoreboard
+from arbiter.workers.context import RequestHooks, WorkerContext
+from arbiter.workers.dispatch.pool import Pool
+from arbiter.workers.dispatch.turns import Turns
 from arbiter.workers.orders import Orders
 
 SETTINGS: dict[str, Any] = {
@@ -74,8 +83,6 @@ class FakeLog:
         self._keep("error", message, args, **kwargs)
 
     def exception(self, message: str, *args: object, **kwargs: Any) -> None:
-        import sys
-
         self._keep("error", message, args, exc_info=sys.exc_info())
 
     def of(self, *levels: str) -> list[str]:
@@ -116,3 +123,233 @@ def listen(family: socket.AddressFamily = socket.AF_INET, path: str = "") -> soc
     sock.listen(128)
     sock.setblocking(False)
     return sock
+
+
+class Served:
+    """A dispatcher at work in a thread of this process, over loopback or a unix socket."""
+
+    LIMIT = 20.0
+    """Seconds after which a test that waits has failed."""
+
+    def __init__(
+        self,
+        kind: str,
+        app: Callable[..., Any],
+        *,
+        listeners: list[socket.socket] | None = None,
+        access: FakeAccess | None = None,
+        hooks: RequestHooks | None = None,
+        **changes: Any,
+    ) -> None:
+        self.config = settings(**changes)
+        self.listeners = listeners if listeners is not None else [listen()]
+        self.family = self.listeners[0].family
+        self.address: Any = self.listeners[0].getsockname()
+        self.log = FakeLog()
+        self.access = access
+        self.orders = FakeOrders(self.config.graceful_timeout)
+        self.board = Scoreboard(1)
+        self.row = self.board.shared_row(0) if kind == "threaded" else self.board.row(0)
+        self.retired: list[str] = []
+        self.ready = threading.Event()
+        self.status: int | None = None
+        self.failure: BaseException | None = None
+        self.ctx = WorkerContext(
+            config=self.config,
+            app=app,
+            kind="wsgi",
+            listeners=[listener.dup() for listener in self.listeners],
+            row=self.row,
+            log=self.log,  # type: ignore[arg-type]
+            access=access,  # type: ignore[arg-type]
+            orders=self.orders,
+            ready=self.ready.set,
+            boot_failed=lambda error: None,
+            retire=self.retired.append,
+            hooks=hooks or RequestHooks(),
+        )
+        self.dispatcher: Any = {"sync": Turns, "threaded": Pool}[kind](self.ctx)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._clients: list[socket.socket] = []
+
+    def _run(self) -> None:
+        try:
+            self.status = self.dispatcher.run()
+        except BaseException as error:
+            self.failure = error
+            self.ready.set()
+
+    def __enter__(self) -> Served:
+        self._thread.start()
+        assert self.ready.wait(self.LIMIT)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.orders.obey(signal.SIGQUIT)
+        self.join()
+        for client in self._clients:
+            client.close()
+        for listener in self.listeners:
+            listener.close()
+        self.orders.close()
+
+    def join(self) -> None:
+        """Wait for the end of `run`; raises what it raised."""
+        self._thread.join(self.LIMIT)
+        assert not self._thread.is_alive(), "the dispatcher does not end"
+        if self.failure is not None:
+            raise self.failure
+
+    def drain(self) -> None:
+        """As SIGTERM does."""
+        self.orders.obey(signal.SIGTERM)
+
+    def connect(self, receive_buffer: int = 0) -> Client:
+        """A new connection."""
+        sock = socket.socket(self.family)
+        self._clients.append(sock)
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.settimeout(self.LIMIT)
+        sock.connect(self.address)
+        return Client(sock)
+
+    def get(self, target: str = "/", *fields: str, method: str = "GET", version: str = "1.1") -> Reply:
+        """One request on a connection of its own."""
+        with self.connect() as client:
+            client.request(target, *fields, method=method, version=version)
+            return client.reply(method)
+
+
+class Reply:
+    """A response as it came: `head` is the raw head, `body` the body after its framing."""
+
+    def __init__(self, head: bytes, body: bytes, *, complete: bool) -> None:
+        self.head = head
+        lines = head.split(b"\r\n")
+        self.line = lines[0].decode("latin-1")
+        self.status = int(self.line.split(" ")[1])
+        self.fields = [
+            (name.decode("latin-1").lower(), value.strip().decode("latin-1"))
+            for name, _, value in (line.partition(b":") for line in lines[1:])
+        ]
+        self.body = body
+        self.complete = complete
+        """The framing says that nothing is missing."""
+
+    def all(self, name: str) -> list[str]:
+        """The values of a field."""
+        return [value for key, value in self.fields if key == name]
+
+    def get(self, name: str) -> str | None:
+        """The value of a field that comes once."""
+        values = self.all(name)
+        assert len(values) <= 1, (name, values)
+        return values[0] if values else None
+
+
+class Client:
+    """A blunt HTTP/1.1 client: it sends what it is told and reads one response at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._held = b""
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.sock.close()
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def request(
+        self,
+        target: str = "/",
+        *fields: str,
+        method: str = "GET",
+        version: str = "1.1",
+        body: bytes | None = None,
+        host: bool = True,
+    ) -> None:
+        lines = [f"{method} {target} HTTP/{version}", *fields]
+        if host:
+            lines.insert(1, "Host: test")
+        if body is not None:
+            lines.append(f"Content-Length: {len(body)}")
+        self.send("\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b""))
+
+    def read(self, size: int = 65536) -> bytes:
+        """What comes next, b"" at the end."""
+        if self._held:
+            data, self._held = self._held, b""
+            return data
+        return self.sock.recv(size)
+
+    def read_all(self) -> bytes:
+        """Everything up to the end of the connection; a reset counts as one."""
+        parts = []
+        with contextlib.suppress(ConnectionError):
+            while data := self.read():
+                parts.append(data)
+        return b"".join(parts)
+
+    def closed(self) -> bool:
+        """The server has nothing more to say on this connection."""
+        return self.read_all() == b""
+
+    def _until(self, mark: bytes) -> bytes:
+        data = b""
+        while mark not in data:
+            more = self.read()
+            if not more:
+                raise EOFError(data)
+            data += more
+        found, _, self._held = data.partition(mark)
+        return found
+
+    def _take(self, count: int) -> tuple[bytes, bool]:
+        data, self._held = bytearray(self._held), b""
+        while len(data) < count:
+            try:
+                more = self.read(1 << 20)
+            except ConnectionError:
+                more = b""
+            if not more:
+                return bytes(data), False
+            data += more
+        self._held = bytes(data[count:])
+        return bytes(data[:count]), True
+
+    def reply(self, method: str = "GET") -> Reply:
+        """The next final or interim response."""
+        head = self._until(b"\r\n\r\n")
+        reply = Reply(head, b"", complete=True)
+        if method == "HEAD" or reply.status < 200 or reply.status in (204, 304):
+            return reply
+        if reply.get("transfer-encoding") == "chunked":
+            reply.body, reply.complete = self._chunks()
+        elif (length := reply.get("content-length")) is not None:
+            reply.body, reply.complete = self._take(int(length))
+        else:
+            try:
+                while data := self.read():
+                    reply.body += data
+            except ConnectionError:
+                reply.complete = False
+        return reply
+
+    def _chunks(self) -> tuple[bytes, bool]:
+        body = b""
+        while True:
+            try:
+                size = int(self._until(b"\r\n"), 16)
+            except (EOFError, ConnectionError):
+                return body, False
+            data, complete = self._take(size + 2)
+            body += data[:size]
+            if not complete:
+                return body, False
+            if not size:
+                return body, True

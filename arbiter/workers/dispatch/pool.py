@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from queue import SimpleQueue
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from arbiter.link.scoreboard import Word
 from arbiter.protocols.events import Event, Request
@@ -22,6 +22,9 @@ from arbiter.workers.context import WorkerContext
 from arbiter.workers.core import Core
 from arbiter.workers.exchange import describe
 from arbiter.workers.loop import ONESHOT
+
+LAST_WAIT: Final = 0.2
+"""Seconds that threads between two requests are given to end."""
 
 _Job: TypeAlias = tuple[Connection, Request, Any, int]
 
@@ -42,11 +45,19 @@ class Pool(Core):
         """As `Core.run`; the threads live as long as the loop."""
         for thread in self._threads:
             thread.start()
-        try:
-            return super().run()
-        finally:
-            for _ in self._threads:
-                self._queue.put(None)
+        return super().run()
+
+    def release(self) -> None:
+        """End the threads, as far as they are idle; one that is not keeps what it needs until the process
+        exits.
+        """
+        for _ in self._threads:
+            self._queue.put(None)
+        deadline = time.monotonic() + LAST_WAIT
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if not any(thread.is_alive() for thread in self._threads):
+            super().release()
 
     def room(self) -> int:
         """None while every thread has its hands full: an idle sibling is the better place then."""
@@ -56,6 +67,9 @@ class Pool(Core):
 
     def serve(self, conn: Connection, request: Request, stream: Any, length: int) -> list[Event] | None:
         """Leave it to the next free thread."""
+        self._requests_left -= 1
+        if not self._requests_left:
+            self.enough()
         conn.state = SERVING
         conn.deadline = FOREVER
         conn.request = request
@@ -93,6 +107,8 @@ class Pool(Core):
             # A KeyboardInterrupt the application raised, or a fault of our own: the thread lives.
             self.ctx.log.exception("%s: the connection is closed", describe(conn))
             self.close(conn)
+        if self.over:
+            self.close(conn)  # the loop is no longer there to do it
 
     def close(self, conn: Connection, *, reset: bool = False) -> None:
         """As `Core.close`, from any thread."""

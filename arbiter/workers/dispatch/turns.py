@@ -29,7 +29,9 @@ class Turns(Core):
 
     def serve(self, conn: Connection, request: Request, stream: Any, length: int) -> list[Event] | None:
         """Answer now."""
-        self.count_request()
+        self._requests_left -= 1
+        if not self._requests_left:
+            self.enough()
         return self.answer(conn, request, stream, length)
 
     def watch_connection(self, conn: Connection, mask: int) -> None:
