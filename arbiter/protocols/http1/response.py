@@ -26,8 +26,6 @@ _STATUS_LINES: Final = {
 _LINES_WITH_PHRASE: Final = {(status, phrase): _STATUS_LINES[status] for status, phrase in _PHRASES.items()}
 _CLASSES: Final = (b"Unknown", b"Informational", b"Success", b"Redirection", b"Client Error", b"Server Error")
 
-CONTINUE: Final = _STATUS_LINES[100] + b"\r\n"
-
 _PLAIN, _LENGTH, _DATE, _SERVER, _UPGRADE, _DROP, _CONNECTION = range(7)
 _KINDS: Final = {
     b"content-length": _LENGTH,
@@ -352,7 +350,7 @@ class Answer:
         """
         if status not in (100, 102, 103):
             raise ResponseError(f"{status!r} is not an interim response")
-        if self._http10 or self.started:
+        if self._http10 or self.head_sent:
             return b""
         if status == 100:
             if not self.continue_pending:
