@@ -42,7 +42,11 @@ _is_host = re.compile(
 
 
 class Refusal(ArbiterError):
-    """The peer broke the protocol; `fault` is the event that says so. Never leaves `arbiter.protocols`."""
+    """The peer broke the protocol; `fault` is the event that says so, for `Http1Connection.refuse`.
+
+    `Http1Connection` turns it into that event; of the functions others call only `ForwardedPolicy.resolve`
+    raises it.
+    """
 
     def __init__(self, status: int, reason: str, detail: bytes = b"") -> None:
         super().__init__(status, reason)

@@ -239,6 +239,16 @@ def test_continue_is_sent_when_asked_for() -> None:
     assert b"connection: close" not in answer(conn)
 
 
+def test_continue_while_the_head_waits_for_the_body() -> None:
+    """http.md 38: an application may name its status first and read then (WSGI does): nothing is answered yet."""
+    conn = connection()
+    conn.receive(EXPECTING)
+    conn.respond(200, [])
+    assert conn.interim(100, ()) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    conn.receive(b"hello")
+    assert b"connection: close" not in conn.body(b"ok", False)
+
+
 def test_no_continue_when_nobody_waits() -> None:
     """http.md 38: no 100 for a request that did not ask, or whose body is already coming."""
     conn = connection()
@@ -257,8 +267,8 @@ def test_an_answer_instead_of_continue_closes(streamed: bool) -> None:
     conn = connection()
     conn.receive(EXPECTING)
     conn.respond(403, [])
-    assert conn.interim(100, ()) == b""
     assert b"connection: close" in conn.body(b"no", streamed)
+    assert conn.interim(100, ()) == b""
     assert not conn.keep_alive
     assert not conn.continue_pending
     assert not conn.drain_body()
