@@ -258,6 +258,52 @@ flags and environment variables is docs/settings.md."""
 # capture_output = False
 
 
+# -------------------- Control and metrics
+
+# The unix socket that `arbiterctl` talks to. Unset, it is `NAME.ctl` (see `proc_name`) in the first of
+# these: systemd's RUNTIME_DIRECTORY; the directory of `pidfile`; `arbiter` in XDG_RUNTIME_DIR or
+# /run/user/UID; /run/arbiter for root, a private directory in /tmp for others. `arbiterctl` looks in the
+# same places. A socket that cannot be made is a warning: everything else goes on.
+# control_socket = None  # found by itself
+
+# The permissions of the control socket. Whom they let in, `control_observers`, `control_operators` and
+# `control_admins` must name too; anybody else is told to go away.
+# control_socket_mode = 0o600
+
+# Have no control socket. Signals still do what they do.
+# control_socket_disable = False
+
+# Users and @groups that may look at a running arbiter with `arbiterctl`, and no more. The user that arbiter
+# runs as, and root, may do everything; its own workers may only look, whoever they run as.
+# control_observers = []
+
+# Users and @groups that may also do what can be undone: reload, scale, recycle, drain, logs.
+# control_operators = []
+
+# Users and @groups that may also stop arbiter and kill workers.
+# control_admins = []
+
+# Where arbiter itself answers `/metrics`, `/livez`, `/readyz` and `/startupz`, also while every worker
+# hangs. Everybody who reaches the address may read them: keep it off the internet.
+# metrics_bind = None  # nowhere
+
+# `/readyz` says yes while at least so many workers serve.
+# min_ready = 1
+
+# A statsd to send to, with gunicorn's names: `gunicorn.requests`, `gunicorn.request.duration`,
+# `gunicorn.request.status.200`, `gunicorn.workers`, `gunicorn.log.error` and so on.
+# statsd_host = None  # none
+
+# What to put before these names; a dot is added.
+# statsd_prefix = ''
+
+# Tags to add, in Datadog's format, with commas between them: `site:shop,env:live`.
+# dogstatsd_tags = ''
+
+# Send `gunicorn.backlog`, the connections that wait for a worker, to statsd.
+# enable_backlog_metric = False
+
+
 # -------------------- Process
 
 # The name in process titles: `arbiter: master [name]`, `arbiter: worker 3 [name]`.

@@ -98,6 +98,20 @@ class Attributes:
     logconfig_dict: dict[str, Any]
     capture_output: bool
 
+    # Control and metrics
+    control_socket: str | None
+    control_socket_mode: int
+    control_socket_disable: bool
+    control_observers: tuple[str, ...]
+    control_operators: tuple[str, ...]
+    control_admins: tuple[str, ...]
+    metrics_bind: Address | None
+    min_ready: int
+    statsd_host: Address | None
+    statsd_prefix: str
+    dogstatsd_tags: str
+    enable_backlog_metric: bool
+
     # Process
     proc_name: str
     daemon: bool

@@ -48,11 +48,9 @@ def _missing(name: str, default: object, note: str, *flags: str, switch: bool = 
 _SYSLOG: Final = (
     "arbiter does not speak to syslog. Log to standard error, which journald and others take, or to a file."
 )
-_STATSD: Final = "arbiter sends nothing to statsd yet. Remove the line."
 _HTTP2: Final = "arbiter does not speak HTTP/2 yet. A proxy in front can; remove the line."
 _DIRTY: Final = "arbiter has no dirty workers. Run such an application as a service of its own."
 _RELOAD: Final = "arbiter does not watch files yet. Send it HUP: it reloads without losing a request."
-_CONTROL: Final = "arbiter has no control socket of gunicorn's kind; its signals do the same."
 
 FOREIGN: Final[dict[str, Foreign]] = {
     foreign.name: foreign
@@ -67,9 +65,6 @@ FOREIGN: Final[dict[str, Foreign]] = {
         _unneeded("default_proc_name", "the name is made from the application; see proc_name."),
         _unneeded("asgi_disconnect_grace_period", "arbiter does as the ASGI specification says."),
         _unneeded("enable_stdio_inheritance", "workers keep their output.", "-R", switch=True),
-        _unneeded("control_socket", _CONTROL, "--control-socket"),
-        _unneeded("control_socket_mode", _CONTROL, "--control-socket-mode"),
-        _unneeded("control_socket_disable", _CONTROL, "--no-control-socket", switch=True),
         _unneeded("reload_engine", _RELOAD, "--reload-engine"),
         _unneeded("disable_redirect_access_to_syslog", _SYSLOG),
         _missing("reload", False, _RELOAD, "--reload", switch=True),
@@ -95,10 +90,6 @@ FOREIGN: Final[dict[str, Foreign]] = {
         _missing("syslog_addr", "udp://localhost:514", _SYSLOG, "--log-syslog-to"),
         _missing("syslog_prefix", None, _SYSLOG, "--log-syslog-prefix"),
         _missing("syslog_facility", "user", _SYSLOG, "--log-syslog-facility"),
-        _missing("statsd_host", None, _STATSD, "--statsd-host"),
-        _missing("statsd_prefix", "", _STATSD, "--statsd-prefix"),
-        _missing("dogstatsd_tags", "", _STATSD, "--dogstatsd-tags"),
-        _missing("enable_backlog_metric", False, _STATSD, "--enable-backlog-metric", switch=True),
         _tls("keyfile", flag="--keyfile"),
         _tls("certfile", flag="--certfile"),
         _tls("ca_certs", flag="--ca-certs"),

@@ -55,6 +55,8 @@ def _option(setting: Setting) -> click.Option:
     help = _help(setting)
     if isinstance(setting.kind, YesNo):
         *short, flag = setting.flags
+        if flag.startswith("--no-"):  # gunicorn's way to say that something is off
+            return click.Option([setting.name, *setting.flags], is_flag=True, default=None, help=help)
         return click.Option(
             [setting.name, *short, f"{flag}/--no-{flag.removeprefix('--')}"], default=None, help=help
         )

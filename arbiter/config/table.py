@@ -16,6 +16,7 @@ from arbiter.config.sections import (
     hooks,
     http,
     logging,
+    observability,
     process,
     proxies,
     sockets,
@@ -39,7 +40,19 @@ def _section(module: ModuleType) -> Section:
 
 SECTIONS: Final[tuple[Section, ...]] = tuple(
     _section(module)
-    for module in (application, sockets, workers, supervision, http, proxies, asgi, logging, process, hooks)
+    for module in (
+        application,
+        sockets,
+        workers,
+        supervision,
+        http,
+        proxies,
+        asgi,
+        logging,
+        observability,
+        process,
+        hooks,
+    )
 )
 
 TABLE: Final[dict[str, Setting]] = {
