@@ -215,11 +215,15 @@ class SharedRow(Row):
 
 
 class Scoreboard:
-    """All rows. `rows` bounds how many worker processes may exist at once, draining ones included."""
+    """All rows, and a word of the arbiter's own behind them.
+
+    `rows` bounds how many worker processes may exist at once, draining ones included.
+    """
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
-        self._memory = mmap.mmap(-1, rows * ROW_BYTES)
+        self._memory = mmap.mmap(-1, (rows + 1) * ROW_BYTES)
+        self._arbiter = memoryview(self._memory)[rows * ROW_BYTES :].cast("Q")
         self._views: dict[int, Row] = {}
 
     def row(self, index: int) -> Row:
@@ -232,6 +236,15 @@ class Scoreboard:
     def shared_row(self, index: int) -> SharedRow:
         """The row for a worker whose threads write it."""
         return SharedRow(self._memory, index)
+
+    @property
+    def closing(self) -> bool:
+        """The arbiter's word: all workers are stopping, so what is queued on the listeners has nobody else."""
+        return bool(self._arbiter[0])
+
+    def close(self) -> None:
+        """The arbiter is stopping."""
+        self._arbiter[0] = 1
 
     def __len__(self) -> int:
         return self.rows

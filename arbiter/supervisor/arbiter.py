@@ -342,6 +342,7 @@ class Arbiter:
 
     def _closing(self, action: act.Closing) -> None:
         self._notifier.stopping()
+        self._scoreboard.close()
         for generation in self.generations.values():
             for listener in generation.listeners:
                 sockets.deafen(listener)

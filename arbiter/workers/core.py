@@ -519,7 +519,8 @@ class Core(Exchanges):
             elif conn.state == WAITING or (conn.state == HEAD and not conn.http.mid_head):
                 conn.deadline = min(conn.deadline, self._grace_end)
         self._next_sweep = self._grace_end
-        self.acceptor.drain(max(0, self.bound - len(self.connections)))
+        room = max(0, self.bound - len(self.connections))
+        self.acceptor.drain(room if self.ctx.orders.last else 0)
 
     def _done(self) -> bool:
         orders = self.ctx.orders

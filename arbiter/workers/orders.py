@@ -53,10 +53,16 @@ class Orders:
     lifeline: read end of the arbiter's lifeline pipe; end of file means that the arbiter is gone.
     graceful_timeout: seconds between DRAIN and its deadline.
     reopen: called for SIGUSR1.
+    closing: whether the arbiter is stopping, and with it all workers.
     """
 
     def __init__(
-        self, arbiter: int, lifeline: int, graceful_timeout: float, reopen: Callable[[], None]
+        self,
+        arbiter: int,
+        lifeline: int,
+        graceful_timeout: float,
+        reopen: Callable[[], None],
+        closing: Callable[[], bool] = lambda: False,
     ) -> None:
         self._arbiter = arbiter
         self.stop = Stop.NO
@@ -64,6 +70,7 @@ class Orders:
         self.deadline = float("inf")
         self._graceful_timeout = graceful_timeout
         self._reopen = reopen
+        self._closing = closing
         self._lifeline = lifeline
         self._noted: deque[int] = deque()
         self._wakeup_read, self._wakeup_write = socket.socketpair()
@@ -133,6 +140,20 @@ class Orders:
             self.stop = Stop.QUIT
         elif number == signal.SIGUSR1:
             self._reopen()
+
+    @property
+    def pending(self) -> bool:
+        """A signal has arrived that nobody has read yet: the loop is busy (a sync worker, in the application)."""
+        return bool(self._noted)
+
+    @property
+    def last(self) -> bool:
+        """Nobody else will serve what is queued on the listeners: a drain empties the queue first.
+
+        A worker that is only replaced leaves the queue to its successor, so that what comes after a reload is
+        served by the new code.
+        """
+        return self.orphaned or self._closing()
 
     def drain(self, seconds: float) -> None:
         """Begin to drain, or bring the end nearer."""

@@ -65,7 +65,13 @@ class Worker:
         self.face.pid = os.getpid()
         self.sender = Sender(spec.channel)
         self.row = spec.scoreboard.row(spec.row)
-        self.orders = Orders(spec.arbiter, spec.lifeline, self.config.graceful_timeout, self._reopen)
+        self.orders = Orders(
+            spec.arbiter,
+            spec.lifeline,
+            self.config.graceful_timeout,
+            self._reopen,
+            lambda: spec.scoreboard.closing,
+        )
         self._reported = False
 
     # -- the steps

@@ -71,6 +71,7 @@ class Orders:
 
     def __init__(self) -> None:
         self.stop = Stop.NO
+        self.last = True
         self.deadline = float("inf")
         self._read, self._write = socket.socketpair()
         self._read.setblocking(False)

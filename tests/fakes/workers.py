@@ -104,7 +104,8 @@ class FakeOrders(Orders):
     """Orders without signals: `obey(number)` does what a signal does, from any thread."""
 
     def __init__(self, graceful_timeout: float = 30.0) -> None:
-        super().__init__(os.getppid(), -1, graceful_timeout, lambda: None)
+        self.alone = True
+        super().__init__(os.getppid(), -1, graceful_timeout, lambda: None, lambda: self.alone)
 
     def obey(self, number: int) -> None:
         self._note(number, None)

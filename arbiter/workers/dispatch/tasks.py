@@ -255,7 +255,7 @@ class Tasks:
         if orders.stop is Stop.QUIT:
             self._acceptor.close()
         else:
-            self._acceptor.drain(room)
+            self._acceptor.drain(room if orders.last else 0)
             now = time.monotonic_ns()
             for connection in tuple(service.connections):
                 connection.drain(now)
