@@ -350,8 +350,7 @@ class Answer:
         """
         if status not in (100, 102, 103):
             raise ResponseError(f"{status!r} is not an interim response")
-        # 100 asks for the body, which an application may well read after it has chosen its head.
-        if self._http10 or self.head_sent or (self.started and status != 100):
+        if self._http10 or self.head_sent:
             return b""
         if status == 100:
             if not self.continue_pending:
