@@ -51,7 +51,8 @@ class Wire(Protocol):
     def sends_files(self) -> bool:
         """Whether `send_file` can be used."""
 
-    def write(self, data: bytes) -> None:
+    @property
+    def write(self) -> Callable[[bytes], None]:
         """Queue bytes for the client."""
 
     async def drained(self) -> None:
@@ -263,7 +264,12 @@ class HttpCycle:
         try:
             kind = message["type"]
             if kind == "http.response.body":
-                self._body(message)
+                if self.stage != HELD and self.stage != BODY:
+                    raise ResponseError(self._misplaced(kind))
+                data = message.get("body", b"")
+                if type(data) is not bytes:
+                    data = _bytes_of(data)
+                self._write(data, message.get("more_body", False))
             elif kind == "http.response.start":
                 self._start(message)
                 return
@@ -294,17 +300,22 @@ class HttpCycle:
         headers = message.get("headers", ())
         if type(headers) is not list:
             headers = list(headers)
-        trailers = bool(message.get("trailers", False))
-        if trailers and not self._accepts_trailers():
-            trailers = False
-            self._drop_trailers = True
         status = message["status"]
-        self._http.respond(status, headers, trailers=trailers)
-        if trailers:
-            self._trailers = []
+        if message.get("trailers", False):
+            self._start_with_trailers(status, headers)
+        else:
+            self._http.respond(status, headers)
         self.status = status
         self.headers = headers
         self.stage = HELD
+
+    def _start_with_trailers(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        accepted = self._accepts_trailers()
+        self._http.respond(status, headers, trailers=accepted)
+        if accepted:
+            self._trailers = []
+        else:
+            self._drop_trailers = True
 
     def _accepts_trailers(self) -> bool:
         """RFC 9110 6.5.1: trailers are for a client that said `TE: trailers`."""
@@ -317,39 +328,41 @@ class HttpCycle:
                     return True
         return False
 
-    def _body(self, message: Message) -> None:
-        stage = self.stage
-        if stage != HELD and stage != BODY:
-            raise ResponseError(self._misplaced("http.response.body"))
-        data = message.get("body", b"")
-        if type(data) is not bytes:
-            data = _bytes_of(data)
-        self._write(data, bool(message.get("more_body", False)))
-
-    def _write(self, data: bytes, more: bool) -> None:
+    def _write(self, data: bytes, more: object) -> None:
         """Frame and write a part; the last one ends the answer (or lets its trailers follow)."""
+        if more or self._trailers is not None:
+            self._write_part(data, bool(more))
+            return
         http = self._http
-        trailing = not more and self._trailers is not None
         try:
-            out = http.body(data, more or trailing)
+            out = http.body(data, False)
         except ResponseError:
-            if http.head_sent:
-                # Too long or too short for its Content-Length, and part of it is out.
-                self._wire.break_off(self, "the body does not have the promised Content-Length")
+            self._misframed()
             raise
-        self.stage = BODY
         self.sent += len(data)
         if out:
             self._wire.write(out)
-        if not more:
-            if trailing:
-                self.stage = TRAILERS
-            else:
-                self._finish()
+        self._finish()
+
+    def _write_part(self, data: bytes, more: bool) -> None:
+        """A part after which something follows, be it only trailers."""
+        try:
+            out = self._http.body(data, True)
+        except ResponseError:
+            self._misframed()
+            raise
+        self.sent += len(data)
+        self.stage = BODY if more else TRAILERS
+        if out:
+            self._wire.write(out)
+
+    def _misframed(self) -> None:
+        """Too long or too short for its Content-Length; if part of it is out, only a break can say so."""
+        if self._http.head_sent:
+            self._wire.break_off(self, "the body does not have the promised Content-Length")
 
     def _finish(self) -> None:
         self.stage = DONE
-        self._chunks = None
         if self._waiters:
             self._wake()
         self._wire.response_done(self)

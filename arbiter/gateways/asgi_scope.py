@@ -10,10 +10,12 @@ Sources: asgiref specs/www.rst 2.5, docs/extensions.rst; RFC 9112 3.2.
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from arbiter.protocols.events import Request
+from arbiter.protocols.peer.forwarded import Origin
 
 Scope: TypeAlias = dict[str, Any]
 Address: TypeAlias = tuple[str, int | None]
@@ -50,6 +52,8 @@ class RootPath:
             return path
         return self.raw + path
 
+
+_PAIR: Final = itemgetter(0)
 
 NO_ROOT: Final = RootPath("")
 
@@ -110,7 +114,7 @@ def http_scope(base: Scope, request: Request, root: RootPath, state: dict[str, A
         scope["path"] = path.decode("utf-8", "replace")
     scope["raw_path"] = path
     scope["query_string"] = request.query
-    scope["headers"] = [field[0] for field in request.fields]
+    scope["headers"] = [*map(_PAIR, request.fields)]
     scope["state"] = state.copy()
     if request.version == "1.1":
         scope["extensions"] = {
@@ -138,6 +142,21 @@ def websocket_scope(
     scope["extensions"] = {"websocket.http.response": {}}
     del scope["method"]
     return scope
+
+
+def set_origin(scope: Scope, origin: Origin) -> None:
+    """Replace what the connection says by what a trusted proxy says of the client (its prefix: see
+    `RootPath`).
+    """
+    if origin.client is not None:
+        scope["client"] = origin.client
+    scope["scheme"] = origin.scheme
+    if origin.host is not None:
+        rest = [pair for pair in scope["headers"] if pair[0] != b"host"]
+        scope["headers"] = [(b"host", origin.host), *rest]
+    if origin.port is not None:
+        server = scope["server"]
+        scope["server"] = (server[0] if server else "", origin.port)
 
 
 def mount(scope: Scope, root: RootPath) -> None:

@@ -13,6 +13,7 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 from arbiter.errors import ResponseError
@@ -36,11 +37,14 @@ class AsgiConnection(asyncio.Protocol):
         "reading",
         "service",
         "transport",
+        "write",
         "write_deadline",
         "write_paused",
     )
 
     transport: asyncio.Transport
+    write: Callable[[bytes], None]
+    """Queue bytes for the peer: the transport's own method, one call less per answer."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -69,10 +73,6 @@ class AsgiConnection(asyncio.Protocol):
             self.transport.resume_reading()
 
     # ------------------------------------------------------------------ writing
-
-    def write(self, data: bytes) -> None:
-        """Queue bytes for the peer."""
-        self.transport.write(data)
 
     def pause_writing(self) -> None:
         """asyncio: more is queued than the high-water mark allows."""

@@ -19,9 +19,10 @@ from typing import Any, Final
 
 from arbiter.errors import PeerGone
 from arbiter.gateways.asgi_http import BODY, DONE, TRAILERS, HttpCycle
-from arbiter.gateways.asgi_scope import NO_ROOT, RootPath, address, connection_base, http_scope, mount
+from arbiter.gateways.asgi_scope import RootPath, address, connection_base, http_scope, set_origin
 from arbiter.link.scoreboard import Word
 from arbiter.protocols.events import BadRequest, Data, EndOfBody, Event, Request
+from arbiter.protocols.fields import Refusal
 from arbiter.protocols.http1.connection import Http1Connection
 from arbiter.workers.asgi_connection import AsgiConnection, hung_up
 from arbiter.workers.asgi_service import NEVER, SECOND, Service
@@ -49,9 +50,10 @@ class HttpConnection(AsgiConnection):
     __slots__ = (
         "_body_mark",
         "_body_seen",
+        "_ends",
         "_head_timed",
-        "_peername",
         "_phase",
+        "_trusted",
         "base",
         "cycle",
         "half_closed",
@@ -59,16 +61,18 @@ class HttpConnection(AsgiConnection):
         "peer",
     )
 
-    def __init__(self, service: Service, peername: Any = None) -> None:
-        """peername: the peer's address as accept(2) gave it."""
+    http: Http1Connection
+
+    def __init__(self, service: Service, peername: Any = None, sockname: Any = None) -> None:
+        """peername, sockname: both ends, as accept(2) or a PROXY header gave them (None: ask the socket)."""
         super().__init__(service)
-        self._peername = peername
-        self.http = Http1Connection(service.limits, service.defaults)
+        self._ends = (peername, sockname)
         self.cycle: HttpCycle | None = None
         self.half_closed = False
         self.base: dict[str, Any] = {}
         self.peer: str | None = None
         """The direct peer's host; None on a unix socket."""
+        self._trusted = False
         self._phase = _IDLE
         self._head_timed = False
         self._body_seen = 0
@@ -78,15 +82,20 @@ class HttpConnection(AsgiConnection):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
+        self.write = transport.write
         service = self.service
-        client = address(self._peername)
-        server = address(transport.get_extra_info("sockname"))
-        secure = transport.get_extra_info("sslcontext") is not None
+        peername, sockname = self._ends
+        client = address(peername or transport.get_extra_info("peername"))
+        server = address(sockname or transport.get_extra_info("sockname"))
+        scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
         if client is not None and client[1] is not None:
             self.peer = client[0]
-            self.base = connection_base((client[0], client[1]), server, "https" if secure else "http")
+            self.base = connection_base((client[0], client[1]), server, scheme)
         else:
-            self.base = connection_base(None, server, "https" if secure else "http")
+            self.base = connection_base(None, server, scheme)
+        self._trusted = service.trusted.trusts(self.peer)
+        limits = service.trusted_limits if self._trusted else service.limits
+        self.http = Http1Connection(limits, service.defaults)
         service.add(self)
         now = _monotonic_ns()
         self.read_deadline = now + service.times.header
@@ -150,61 +159,52 @@ class HttpConnection(AsgiConnection):
                 self._refuse(event)  # type: ignore[arg-type]
             elif self.cycle is None and not self.closing:  # Gone, after the last pipelined request
                 self.close()
-        if begun is not None and not begun.gone:
+        if begun is not None and not begun.gone:  # only now: what came of its body is there
             service = self.service
             service.running.add(begun)
-            task = service.starter.start_eagerly(begun.run(service.app))
-            if not task.done():
-                begun.task = task
+            begun.task = service.start(begun.run(service.app))
 
     def _begin(self, request: Request) -> HttpCycle | None:
         service = self.service
         now = _monotonic_ns()
         self._phase = _BUSY
         self._head_timed = False
+        http = self.http
         if not service.keeps_alive:
-            self.http.keep_alive = False
-        if request.upgrade and upgrade(self, request, now):
+            http.keep_alive = False
+        root, origin = service.root, None
+        if request.forwarded and self._trusted:
+            try:
+                origin = service.forwarded.resolve(request.fields, self.peer, self.base["scheme"])
+            except Refusal as refusal:
+                self._refuse(refusal.fault)
+                return None
+            if origin is not None and origin.prefix:
+                root = RootPath(origin.prefix)
+        if request.upgrade and upgrade(self, request, root, origin, now):
             return None
-        scope = http_scope(self.base, request, service.root, service.state)
-        if request.forwarded:
-            self.apply_origin(request, scope)
-        cycle = self.cycle = HttpCycle(self, self.http, request, scope, now)
+        scope = http_scope(self.base, request, root, service.state)
+        if origin is not None:
+            set_origin(scope, origin)
+        cycle = self.cycle = HttpCycle(self, http, request, scope, now)
         if request.ended:
             self.read_deadline = NEVER
         else:
             self._body_seen = self._body_mark = 0
             self.read_deadline = now + service.times.body
         cycle.lane = service.row.begin(request.method, request.target, now)
-        hook = service.ctx.hooks.pre_request
-        if hook is not None and not self._hooked(hook, request):
+        if service.observed and not self._pre_request(cycle):
             return None
         return cycle
 
-    def apply_origin(self, request: Request, scope: dict[str, Any]) -> None:
-        """What a trusted proxy says about client, scheme, host and prefix (RFC 7239; X-Forwarded-*)."""
-        policy = self.service.forwarded
-        if policy is None:
-            return
-        origin = policy.resolve(request.fields, self.peer, scope["scheme"])
-        if origin is None:
-            return
-        if origin.client is not None:
-            scope["client"] = origin.client
-        scope["scheme"] = origin.scheme
-        if origin.host is not None:
-            rest = [pair for pair in scope["headers"] if pair[0] != b"host"]
-            scope["headers"] = [(b"host", origin.host), *rest]
-        if origin.prefix and self.service.root is NO_ROOT:
-            mount(scope, RootPath(origin.prefix))
-
-    def _hooked(self, hook: Any, request: Request) -> bool:
+    def _pre_request(self, cycle: HttpCycle) -> bool:
         """Call the pre_request hook; an exception in it is a failed request."""
+        hook = self.service.ctx.hooks.pre_request
+        if hook is None:
+            return True
         try:
-            hook(request)
+            hook(cycle.request)
         except BaseException as error:  # whatever a hook raises
-            cycle = self.cycle
-            assert cycle is not None
             self.service.log.error("hook pre_request raised", exc_info=error)
             self._answer_for(cycle, 500)
             return False
@@ -255,17 +255,19 @@ class HttpConnection(AsgiConnection):
     def response_done(self, cycle: HttpCycle) -> None:
         """The last byte of the answer was written (Wire)."""
         now = _monotonic_ns()
-        self._account(cycle, now)
-        http = self.http
-        if not cycle.body_ended:
-            if not http.keep_alive or not http.drain_body():
-                self._linger()
-            else:
-                self._phase = _SKIPPING
-                self.read_deadline = now + self.service.times.header
-                self.resume()
-        else:
+        self.cycle = None
+        service = self.service
+        service.row.end(cycle.status, cycle.started_ns, now, cycle.sent, cycle.lane)
+        if service.observed:
+            self._observe(cycle, now)
+        if cycle.body_ended:
             self._next(now)
+        elif self.http.keep_alive and self.http.drain_body():
+            self._phase = _SKIPPING
+            self.read_deadline = now + service.times.header
+            self.resume()
+        else:
+            self._linger()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -274,7 +276,8 @@ class HttpConnection(AsgiConnection):
 
     def _next(self, now: int) -> None:
         """The connection is free for its next request, which may be here already."""
-        if not self.http.keep_alive:
+        http = self.http
+        if not http.keep_alive:
             if self.reading or self.half_closed:
                 self.close()
             else:
@@ -286,16 +289,13 @@ class HttpConnection(AsgiConnection):
         service = self.service
         self._phase = _IDLE
         self.read_deadline = now + service.times.keepalive
-        if service.draining:
-            self.drain(now)
-        events = self.http.next_request()
+        events = http.next_request()
         if events:
             # Not at once: this may be running inside the task of the request before.
             service.loop.call_soon(self._take_later, events)
-        elif self.http.mid_head:
-            self._head_timed = True
-            self.read_deadline = now + service.times.header
-        if not self.reading and self.http.wants_read:
+        elif service.draining:
+            self.drain(now)
+        if not self.reading and http.wants_read:
             self.resume()
 
     def _take_later(self, events: list[Event]) -> None:
@@ -303,11 +303,16 @@ class HttpConnection(AsgiConnection):
             self._take(events)
 
     def _account(self, cycle: HttpCycle, now: int) -> None:
-        """The exchange is over for the wire: scoreboard, access log, hook, limits. Once per exchange."""
+        """The exchange is over for the wire without having been completed."""
         self.cycle = None
+        self.service.row.end(cycle.status, cycle.started_ns, now, cycle.sent, cycle.lane)
+        if self.service.observed:
+            self._observe(cycle, now)
+
+    def _observe(self, cycle: HttpCycle, now: int) -> None:
+        """Access log, hook and the count of max_requests; once per exchange."""
         service = self.service
         request = cycle.request
-        service.row.end(cycle.status, cycle.started_ns, now, cycle.sent, cycle.lane)
         if service.access is not None:
             service.write_access(
                 request,
@@ -390,7 +395,10 @@ class HttpConnection(AsgiConnection):
 
     def app_done(self, cycle: HttpCycle) -> None:
         """The application's coroutine has ended (Wire)."""
-        self.service.call_ended(cycle)
+        service = self.service
+        service.running.discard(cycle)
+        if service.draining:
+            service.changed.set()
 
     # ------------------------------------------------------------------ what the worker's clock and end ask
 
@@ -404,7 +412,11 @@ class HttpConnection(AsgiConnection):
         if self._phase == _BUSY:
             self._body_expired(now)
         elif self._phase == _IDLE and self.http.mid_head:
-            self._time_out("the head took too long")
+            if self._head_timed:
+                self._time_out("the head took too long")
+            else:  # it came right behind the request before
+                self._head_timed = True
+                self.read_deadline = now + self.service.times.header
         elif self._phase == _LINGERING:
             self.transport.abort() if self.transport.get_write_buffer_size() == 0 else self.transport.close()
         else:

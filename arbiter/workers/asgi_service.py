@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any, Final, Protocol
 
@@ -21,6 +22,7 @@ from arbiter.gateways.asgi_websocket import WebSocketCycle
 from arbiter.observe.access import Exchange
 from arbiter.protocols.events import Request
 from arbiter.protocols.http1.connection import ResponseDefaults
+from arbiter.protocols.peer.forwarded import ForwardedPolicy, TrustedPeers
 from arbiter.workers.context import WorkerContext
 from arbiter.workers.dispatch.start import Starter
 from arbiter.workers.limits import protocol_limits, time_limits
@@ -93,6 +95,14 @@ class Service:
         self.log = ctx.log
         self.access = ctx.access
         self.limits = protocol_limits(config)
+        self.trusted_limits = replace(
+            self.limits,
+            underscore_allowed=frozenset(name.lower().encode("ascii") for name in config.forwarder_headers),
+        )
+        self.trusted = TrustedPeers(config.forwarded_allow_ips)
+        self.forwarded = ForwardedPolicy(self.trusted, config.secure_scheme_headers)
+        self.proxy_mode = config.proxy_protocol
+        self.proxies = TrustedPeers(config.proxy_allow_ips)
         self.times = Times(config)
         self.websocket = WebSocketSettings(config)
         self.defaults = ResponseDefaults(config.server_header.encode("latin-1"))
@@ -100,7 +110,12 @@ class Service:
         self.state: dict[str, Any] = {}
         """The lifespan state; every scope gets a shallow copy."""
         self.sendfile = bool(config.sendfile)
-        self.starter = Starter(loop)
+        self.start = Starter(loop).best
+        hooks = ctx.hooks
+        self.observed = bool(
+            ctx.access is not None or hooks.pre_request or hooks.post_request or config.max_requests
+        )
+        """Somebody wants to know of every request besides the scoreboard."""
         self.connections: set[Connection] = set()
         self.running: set[Cycle] = set()
         """Application calls that have not returned; also what keeps their tasks alive."""
@@ -109,7 +124,6 @@ class Service:
         """The time is up: application calls are being cancelled."""
         self.keeps_alive = self.times.keepalive > 0
         """Whether a connection may serve another request after the one that begins now."""
-        self.forwarded: Any = None
         self.http_only = False
         """The application has said that it does not serve WebSockets, and the log too."""
         self.now = time.monotonic_ns()

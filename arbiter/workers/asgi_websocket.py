@@ -16,11 +16,12 @@ from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 from arbiter.errors import ResponseError
-from arbiter.gateways.asgi_scope import websocket_scope
+from arbiter.gateways.asgi_scope import RootPath, set_origin, websocket_scope
 from arbiter.gateways.asgi_websocket import CLOSED, CONNECTING, DENYING, OPEN, WebSocketCycle
 from arbiter.link.scoreboard import Word
 from arbiter.protocols.events import Request
 from arbiter.protocols.http1.connection import Http1Connection
+from arbiter.protocols.peer.forwarded import Origin
 from arbiter.protocols.websocket.handshake import (
     Offer,
     Refused,
@@ -52,14 +53,12 @@ class HttpSide(Protocol):
     reading: bool
     read_deadline: int
 
-    def apply_origin(self, request: Request, scope: dict[str, Any]) -> None: ...
-
     def close(self) -> None: ...
 
     def write(self, data: bytes) -> None: ...
 
 
-def upgrade(side: HttpSide, request: Request, now: int) -> bool:
+def upgrade(side: HttpSide, request: Request, root: RootPath, origin: Origin | None, now: int) -> bool:
     """Take a request over if it asks for a WebSocket; False leaves it to HTTP, which ignores its Upgrade."""
     if not wants_websocket(request):
         return False
@@ -71,10 +70,9 @@ def upgrade(side: HttpSide, request: Request, now: int) -> bool:
     except Refused as refused:
         _refuse(side, request, refused, now, lane)
         return True
-    scope = websocket_scope(side.base, request, service.root, service.state, offer.subprotocols)
-    if request.forwarded:
-        side.apply_origin(request, scope)
-        scope["scheme"] = "wss" if scope["scheme"] in ("https", "wss") else "ws"
+    scope = websocket_scope(side.base, request, root, service.state, offer.subprotocols)
+    if origin is not None:
+        set_origin(scope, origin._replace(scheme="wss" if origin.scheme == "https" else "ws"))
     connection = WebSocketConnection(side, request, scope, offer, compression, now)
     connection.lane = lane
     side.transport.set_protocol(connection)
@@ -131,6 +129,7 @@ class WebSocketConnection(AsgiConnection):
     ) -> None:
         super().__init__(side.service)
         self.transport = side.transport
+        self.write = side.transport.write
         self.reading = side.reading
         self.cycle = WebSocketCycle(self, scope)
         self.session: Session | None = None
@@ -150,9 +149,7 @@ class WebSocketConnection(AsgiConnection):
         """Call the application."""
         service = self.service
         service.running.add(self.cycle)
-        task = service.starter.start_eagerly(self.cycle.run(service.app))
-        if not task.done():
-            self.cycle.task = task
+        self.cycle.task = service.start(self.cycle.run(service.app))
 
     # ------------------------------------------------------------------ asyncio's calls
 
@@ -370,7 +367,8 @@ class WebSocketConnection(AsgiConnection):
         now = time.monotonic_ns()
         self._status = status
         self.service.row.end(status, self._started_ns, now, 0, self.lane)
-        self.service.count_request()
+        if self.service.observed:
+            self.service.count_request()
 
     def _log_access(self) -> None:
         service = self.service
@@ -441,7 +439,12 @@ class WebSocketConnection(AsgiConnection):
 
 
 def _speaks_http_only(error: BaseException) -> bool:
-    """How applications refuse the scope type "websocket" at once: Django's ValueError names it, an assert does not."""
+    """How applications refuse the scope type "websocket" at once: Django's ValueError names it, an assert
+    does not.
+    """
     if isinstance(error, AssertionError) and not str(error):
         return True
-    return isinstance(error, (ValueError, AssertionError, NotImplementedError)) and "websocket" in str(error).lower()
+    return (
+        isinstance(error, (ValueError, AssertionError, NotImplementedError))
+        and "websocket" in str(error).lower()
+    )

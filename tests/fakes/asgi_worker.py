@@ -73,6 +73,7 @@ class Orders:
         self.stop = Stop.NO
         self.last = True
         self.deadline = float("inf")
+        self.last = True
         self._read, self._write = socket.socketpair()
         self._read.setblocking(False)
 

@@ -155,9 +155,8 @@ def acceptance(
         )
     digest = base64.b64encode(hashlib.sha1(offer.key + _MAGIC, usedforsecurity=False).digest())
     lines = [
-        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: ",
-        digest,
-        b"\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n",
+        b"sec-websocket-accept: %b\r\n" % digest,
     ]
     if subprotocol is not None:
         lines.append(b"sec-websocket-protocol: %b\r\n" % subprotocol.encode("ascii"))

@@ -26,6 +26,7 @@ from arbiter.gateways.asgi_lifespan import Lifespan, Outcome
 from arbiter.link.scoreboard import Word
 from arbiter.workers.accept import Acceptor
 from arbiter.workers.asgi_protocol import HttpConnection
+from arbiter.workers.asgi_proxy import ProxiedConnection
 from arbiter.workers.asgi_service import SECOND, Service
 from arbiter.workers.context import WorkerContext
 from arbiter.workers.limits import DRAIN_GRACE
@@ -68,7 +69,7 @@ class Tasks:
                 try:
                     loop.run_forever()
                 except (SystemExit, KeyboardInterrupt) as error:
-                    # Out of a task of the application's own making, or a callback; a worker ends by order only.
+                    # Out of a task of the application's own making, or a callback: no order to end.
                     self.ctx.log.error("the application raised %r in a task; ignored", error, exc_info=error)
             main.result()
             return self._status
@@ -215,7 +216,11 @@ class Tasks:
         if not service.connections:
             self._wake_up()
         self._opening += 1
-        protocol = HttpConnection(service, address)
+        protocol: HttpConnection | ProxiedConnection
+        if service.proxy_mode != "off" and service.proxies.trusts(address[0] if address else None):
+            protocol = ProxiedConnection(service, address)
+        else:
+            protocol = HttpConnection(service, address)
         _step(self.loop.connect_accepted_socket(lambda: protocol, sock), self._opened)
         return True
 
