@@ -112,7 +112,7 @@ class Size(Kind[int]):
         return size
 
     def _parse(self, text: str) -> int:
-        found = re.fullmatch(r"\s*([0-9]{1,18})(\.[0-9]{1,6})?\s*(?:([kmgt])?(?:i?b)?)\s*", text.lower())
+        found = re.fullmatch(r"\s*([0-9]{1,19})(\.[0-9]{1,6})?\s*(?:([kmgt])?(?:i?b)?)\s*", text.lower())
         if found is None or (found[2] and not found[3]):
             raise self.wrong()
         factor = _FACTORS[found[3] or ""]

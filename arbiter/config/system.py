@@ -64,7 +64,7 @@ class User(Kind[int]):
             if not re.fullmatch(r"[0-9]{1,10}", name):
                 try:
                     return find(name)
-                except KeyError:
+                except (KeyError, ValueError):  # ValueError: NUL, or what the locale cannot encode
                     raise Unreadable(
                         f"is no {self.noun[2:]} of this machine",
                         f"Write a name that {where} has, or a number.",
