@@ -109,6 +109,8 @@ class Acceptor:
                 return
             if self._room() <= 0:
                 self.suspend()
+                if self._room() > 0:
+                    self.resume()  # a thread made room before it could see that nobody was watching
                 return
             accepted = self._accept(listener)
             if accepted is None:

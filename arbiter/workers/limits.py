@@ -45,8 +45,8 @@ class TimeLimits:
 
     @property
     def shortest(self) -> float:
-        """No deadline set now lies nearer than this."""
-        return min(self.keepalive or self.header, self.header, self.body, self.send, LINGER_SECONDS)
+        """No deadline set now lies nearer than this; a linger's does, and is told to the sweep."""
+        return min(self.keepalive or self.header, self.header, self.body, self.send)
 
 
 def time_limits(config: Config) -> TimeLimits:

@@ -351,7 +351,7 @@ def test_close_of_something_that_cannot_be_iterated() -> None:
             self.closed += 1
 
     result = Broken()
-    call, wire = run(answering(result))
+    call, _ = run(answering(result))
     assert result.closed == 1
     assert call.status == 500
 
@@ -609,14 +609,14 @@ def test_file_wrapper_falls_back_on_what_can_be_read() -> None:
     """wsgi.md 46: a file-like without a file."""
     file = io.BytesIO(b"x" * 100_000)
     file.seek(10)
-    call, wire = run(answering(FileWrapper(file, 65536), headers=[("Content-Length", "99990")]))
+    _, wire = run(answering(FileWrapper(file, 65536), headers=[("Content-Length", "99990")]))
     assert wire.body == b"x" * 99_990
     assert wire.files == 0
     assert file.closed
 
 
 def test_file_wrapper_of_nothing() -> None:
-    call, wire = run(answering(FileWrapper(OnDisk(b""))))
+    _, wire = run(answering(FileWrapper(OnDisk(b""))))
     assert b"content-length: 0" in wire.head
     assert wire.body == b""
 
@@ -649,7 +649,7 @@ def test_bytes_like_chunks_are_taken() -> None:
 
 
 def test_client_gone_before_the_answer() -> None:
-    call, wire = run(answering([b"x"]), wire=Wire(gone_after=0))
+    call, _ = run(answering([b"x"]), wire=Wire(gone_after=0))
     assert call.aborted == "the client is gone"
     assert call.faults is None
 

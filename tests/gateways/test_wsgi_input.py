@@ -21,7 +21,7 @@ class Files:
         self.made: list[IO[bytes]] = []
 
     def __call__(self) -> IO[bytes]:
-        self.made.append(tempfile.TemporaryFile())
+        self.made.append(tempfile.TemporaryFile())  # noqa: SIM115
         return self.made[-1]
 
 

@@ -862,6 +862,25 @@ def test_drain_answers_what_is_queued_and_what_has_begun(serve: Any) -> None:
     assert not served.log.of("warning", "error")
 
 
+def test_a_worker_that_is_replaced_leaves_the_queue(serve: Any) -> None:
+    """A reload: what is queued is for the successor, who holds the same listener."""
+    served = serve(hello, worker_connections=1)
+    served.orders.alone = False
+    held = served.connect()
+    held.request()
+    assert held.reply().status == 200
+    queued = served.connect()
+    queued.request("/queued")
+    served.drain()
+    served.join()
+    assert held.closed()
+    [listener] = served.listeners
+    successor, _ = listener.accept()
+    with successor:
+        successor.settimeout(Served.LIMIT)
+        assert successor.recv(100).startswith(b"GET /queued ")
+
+
 def test_request_that_races_the_close_is_answered(serve: Any) -> None:
     """http.md 40."""
     served = serve(hello)

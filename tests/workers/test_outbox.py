@@ -176,18 +176,22 @@ class TestPartOf:
     def test_files_of_the_standard_library(self, tmp_path: Path) -> None:
         path = tmp_path / "f"
         path.write_bytes(b"0123456789")
-        with path.open("rb", buffering=0) as raw, path.open("r+b") as both:
-            with tempfile.NamedTemporaryFile() as named, tempfile.TemporaryFile() as temporary:
-                named.write(b"abc")
-                temporary.write(b"abc")
-                named.seek(0)
-                temporary.seek(1)
-                sizes = []
-                for file in (raw, both, named, temporary):
-                    part = part_of(file)
-                    assert part is not None
-                    sizes.append(part.left)
-                    part.close()
+        with (
+            path.open("rb", buffering=0) as raw,
+            path.open("r+b") as both,
+            tempfile.NamedTemporaryFile() as named,
+            tempfile.TemporaryFile() as temporary,
+        ):
+            named.write(b"abc")
+            temporary.write(b"abc")
+            named.seek(0)
+            temporary.seek(1)
+            sizes = []
+            for file in (raw, both, named, temporary):
+                part = part_of(file)
+                assert part is not None
+                sizes.append(part.left)
+                part.close()
         assert sizes == [10, 10, 3, 2]
 
     def test_what_only_looks_like_a_file(self, tmp_path: Path) -> None:

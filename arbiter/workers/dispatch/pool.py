@@ -61,7 +61,7 @@ class Pool(Core):
 
     def room(self) -> int:
         """None while every thread has its hands full: an idle sibling is the better place then."""
-        if self._queue.qsize() or self._row.words[Word.IN_FLIGHT] >= self._count:
+        if self._queue.qsize() + self._row.words[Word.IN_FLIGHT] >= self._count:
             return 0
         return super().room()
 

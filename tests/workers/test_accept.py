@@ -1,0 +1,250 @@
+"""The accept policy, with a watch that only notes what it is told."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from arbiter.workers.accept import FIRST_PAUSE, LONGEST_PAUSE, ROTATE, Acceptor
+from tests.fakes.workers import FakeLog, listen
+
+
+class Watch:
+    """Notes who is watched, and calls later what a test tells it to."""
+
+    def __init__(self) -> None:
+        self.watched: set[socket.socket] = set()
+        self.events: list[str] = []
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+
+    def watch(self, listener: socket.socket) -> None:
+        self.watched.add(listener)
+        self.events.append("watch")
+
+    def unwatch(self, listener: socket.socket) -> None:
+        self.watched.remove(listener)
+        self.events.append("unwatch")
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        self.timers.append((seconds, call))
+
+    def fire(self) -> float:
+        [(seconds, call)] = self.timers
+        self.timers.clear()
+        call()
+        return seconds
+
+
+class Queue:
+    """A listener whose connections, and errors, a test puts in."""
+
+    family = socket.AF_INET
+
+    def __init__(self) -> None:
+        self.waiting: list[OSError | None] = []
+        self.closed = False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if not self.waiting:
+            raise BlockingIOError
+        error = self.waiting.pop(0)
+        if error is not None:
+            raise error
+        return socket.socket(), ("192.0.2.1", 5)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Bench:
+    """An acceptor on a queue."""
+
+    def __init__(self, room: int = 1000, few: int = 4) -> None:
+        self.queue: Any = Queue()
+        self.watch = Watch()
+        self.log: Any = FakeLog()
+        self.taken: list[socket.socket] = []
+        self.space = room
+        self.go_on = True
+        self.acceptor = Acceptor(
+            [self.queue], self.watch, self.adopt, lambda: self.space - len(self.taken), self.log, few=few
+        )
+
+    def adopt(self, sock: socket.socket, address: Any, listener: Any) -> bool:
+        self.taken.append(sock)
+        return self.go_on
+
+    def wait(self, *entries: OSError | int) -> None:
+        for entry in entries:
+            self.queue.waiting += [None] * entry if isinstance(entry, int) else [entry]
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    made.acceptor.resume()
+    yield made
+    for sock in made.taken:
+        sock.close()
+
+
+def test_a_few_per_wake_up(bench: Bench) -> None:
+    bench.wait(10)
+    bench.acceptor.ready(bench.queue)
+    assert len(bench.taken) == 4
+    bench.acceptor.ready(bench.queue)
+    assert len(bench.taken) == 8
+
+
+def test_only_as_many_as_the_worker_wants(bench: Bench) -> None:
+    bench.go_on = False
+    bench.wait(3)
+    bench.acceptor.ready(bench.queue)
+    assert len(bench.taken) == 1
+
+
+def test_none_above_the_bound(bench: Bench) -> None:
+    """Above it the listener is left to the siblings, until there is room again."""
+    bench.space = 2
+    bench.wait(5)
+    bench.acceptor.ready(bench.queue)
+    assert len(bench.taken) == 2
+    assert not bench.acceptor.watching
+    assert not bench.watch.watched
+    bench.acceptor.ready(bench.queue)
+    assert len(bench.taken) == 2
+    bench.space = 3
+    bench.acceptor.resume()
+    bench.acceptor.ready(bench.queue)
+    assert len(bench.taken) == 3
+
+
+def test_a_sibling_was_faster(bench: Bench) -> None:
+    bench.acceptor.ready(bench.queue)
+    assert bench.taken == []
+    assert bench.acceptor.watching
+
+
+def test_listeners_are_registered_anew_now_and_then(bench: Bench) -> None:
+    """spec/supervision.md fact 3: or one worker of eight gets 88 % of the connections."""
+    bench.watch.events.clear()
+    bench.wait(ROTATE)
+    for _ in range(ROTATE):
+        bench.acceptor.ready(bench.queue)
+    assert bench.watch.events == ["unwatch", "watch"]
+    assert len(bench.taken) == ROTATE
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+def test_no_descriptors_left(bench: Bench, number: int) -> None:
+    """One record, growing pauses, one record when it is over; connections wait, none is dropped."""
+    bench.wait(*[OSError(number, "Too many open files")] * 6)
+    bench.acceptor.ready(bench.queue)
+    pauses = []
+    for _ in range(5):
+        assert not bench.watch.watched
+        pauses.append(bench.watch.fire())
+        assert bench.watch.watched
+        bench.acceptor.ready(bench.queue)
+    pauses.append(bench.watch.fire())
+    assert pauses == [FIRST_PAUSE, 0.2, 0.4, 0.8, LONGEST_PAUSE, LONGEST_PAUSE]
+    [text] = bench.log.of("error")
+    assert "Too many open files" in text
+    assert "LimitNOFILE" in text
+    bench.wait(2)
+    bench.acceptor.ready(bench.queue)
+    assert len(bench.taken) == 2
+    assert bench.log.of("warning") == ["accepting connections again"]
+
+
+def test_nobody_resumes_during_a_pause(bench: Bench) -> None:
+    bench.wait(OSError(errno.EMFILE, "x"))
+    bench.acceptor.ready(bench.queue)
+    bench.acceptor.resume()
+    assert not bench.watch.watched
+    bench.watch.fire()
+    assert bench.watch.watched
+
+
+def test_end_of_a_pause_without_room_or_listeners(bench: Bench) -> None:
+    bench.wait(OSError(errno.EMFILE, "x"))
+    bench.acceptor.ready(bench.queue)
+    bench.space = 0
+    bench.watch.fire()
+    assert not bench.watch.watched
+    bench.space = 9
+    bench.acceptor.resume()
+    bench.wait(OSError(errno.EMFILE, "x"))
+    bench.acceptor.ready(bench.queue)
+    bench.acceptor.close()
+    bench.watch.fire()
+    assert not bench.watch.watched
+
+
+def test_connections_that_died_in_the_queue_are_skipped(bench: Bench) -> None:
+    """accept(2): ECONNABORTED and its like are about one connection."""
+    bench.wait(ConnectionAbortedError(errno.ECONNABORTED, "x"), OSError(errno.EPROTO, "x"), 1)
+    bench.acceptor.ready(bench.queue)
+    assert len(bench.taken) == 1
+    assert not bench.log.records
+
+
+def test_an_endless_row_of_dead_connections_does_not_hold_the_loop(bench: Bench) -> None:
+    bench.wait(*[OSError(errno.EPERM, "x")] * 10_000)
+    bench.acceptor.ready(bench.queue)
+    assert len(bench.queue.waiting) > 9_000
+
+
+def test_an_unusable_listener_does_not_spin(bench: Bench) -> None:
+    bench.wait(OSError(errno.EINVAL, "Invalid argument"))
+    bench.acceptor.ready(bench.queue)
+    assert not bench.watch.watched
+    assert len(bench.log.of("error")) == 1
+
+
+def test_drain_empties_the_queue_and_closes(bench: Bench) -> None:
+    """http.md 40: what was queued is answered, whatever the usual bounds per wake-up."""
+    bench.wait(20)
+    bench.go_on = False
+    assert bench.acceptor.drain(1000) == 20
+    assert bench.queue.closed
+    assert bench.acceptor.closed
+    assert not bench.watch.watched
+    bench.acceptor.resume()
+    assert not bench.watch.watched
+
+
+def test_drain_has_an_end(bench: Bench) -> None:
+    bench.wait(20)
+    assert bench.acceptor.drain(5) == 5
+    assert bench.queue.closed
+
+
+def test_start_prepares_the_listeners() -> None:
+    """Accepted sockets inherit TCP_NODELAY; nothing reaches a child."""
+    listener = listen()
+    watch = Watch()
+    taken: list[socket.socket] = []
+
+    def adopt(sock: socket.socket, address: Any, listener: socket.socket) -> bool:
+        taken.append(sock)
+        return True
+
+    log: Any = FakeLog()
+    acceptor = Acceptor([listener], watch, adopt, lambda: 1, log)
+    acceptor.start()
+    assert watch.watched == {listener}
+    with socket.create_connection(listener.getsockname()):
+        while not taken:
+            acceptor.ready(listener)
+        [sock] = taken
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert not sock.getblocking()
+        assert not sock.get_inheritable()
+        sock.close()
+    acceptor.close()
+    assert listener.fileno() == -1
