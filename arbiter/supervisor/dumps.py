@@ -7,6 +7,9 @@ little later, and one record holds all.
 
 from __future__ import annotations
 
+import os
+import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +18,9 @@ from arbiter.link.stacks import DUMP_SIGNAL, StackFile
 from arbiter.observe.logs import Log
 from arbiter.supervisor.book import FOREVER
 from arbiter.supervisor.procfs import memory_kib, sample
+
+_FRAME: Final = re.compile(r'  File "(.*)", line \d+ in .*')
+_OURS: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 PATIENCE: Final = 0.2
 """Seconds in which a dump should have been written."""
@@ -65,7 +71,7 @@ class Dumps:
         if file is None:
             return
         if file.written():
-            self._log.error("last words of a dead worker:\n%s", file.take().rstrip())
+            self._log.error("last words of a dead worker:\n%s", trim(file.take()))
         file.close()
 
     def abandon(self) -> None:
@@ -76,8 +82,23 @@ class Dumps:
     def _record(self, one: _Asked) -> None:
         self._asked.remove(one)
         file = self._files.get(one.key)
-        stacks = file.take().rstrip() if file is not None else ""
+        stacks = trim(file.take()) if file is not None else ""
         self._log.log(one.level, "%s%s\n%s", one.text, _resources(one.pid), stacks or "(it wrote no stacks)")
+
+
+def trim(stacks: str) -> str:
+    """The stacks without arbiter's own frames, which are the same in every one and explain nothing."""
+    lines: list[str] = []
+    for line in stacks.rstrip().splitlines():
+        frame = _FRAME.fullmatch(line)
+        if frame and (frame[1].startswith(_OURS) or frame[1] in ("<frozen runpy>", threading.__file__)):
+            continue
+        if not frame and lines and not lines[-1].startswith(" ") and lines[-1].endswith("first):"):
+            lines.append("  (waiting in arbiter)")
+        lines.append(line)
+    if lines and lines[-1].endswith("first):"):
+        lines.append("  (waiting in arbiter)")
+    return "\n".join(lines)
 
 
 def _resources(pid: int) -> str:

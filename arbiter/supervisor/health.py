@@ -78,7 +78,9 @@ class Health:
         if now > max(self.due, self._last + SLOWEST) + 2.0:
             self._awake_since = now  # we slept (suspend, SIGSTOP): nobody's silence before now means anything
         self._last = now
-        self.due = now + SLOWEST if patience.timeout or patience.slow else FOREVER
+        # What begins right after this look must be seen once before it is late.
+        limits = [limit for limit in (patience.timeout, patience.slow) if limit]
+        self.due = now + min(SLOWEST, *limits) if limits else FOREVER
         found: list[ev.Event] = []
         seen = set()
         for worker in watched:

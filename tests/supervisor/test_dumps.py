@@ -1,0 +1,97 @@
+"""Stacks asked for end up in one record, without arbiter's own frames."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from arbiter.link.stacks import DUMP_SIGNAL, StackFile
+from arbiter.supervisor import dumps
+from arbiter.supervisor.dumps import PATIENCE, Dumps, trim
+
+OURS = os.path.dirname(os.path.dirname(os.path.abspath(dumps.__file__)))
+
+
+class Log:
+    def __init__(self) -> None:
+        self.records: list[tuple[int, str]] = []
+
+    def log(self, level: int, message: str, *args: object, **more: object) -> None:
+        self.records.append((level, message % args))
+
+    def error(self, message: str, *args: object) -> None:
+        self.log(logging.ERROR, message, *args)
+
+
+def test_one_record_holds_the_reason_and_the_stacks() -> None:
+    log, sent = Log(), []
+    waiting = Dumps(log, lambda key, number: sent.append((key, number)))  # type: ignore[arg-type]
+    file = StackFile()
+    waiting.add(3, file)
+    waiting.ask(3, os.getpid(), logging.CRITICAL, "worker 3 is stuck", 100.0)
+    assert sent == [(3, DUMP_SIGNAL)]
+    assert waiting.due == 100.0 + PATIENCE
+    os.write(
+        file.fileno(),
+        b'Current thread 0x1 (most recent call first):\n  File "/app/views.py", line 5 in view\n',
+    )
+    waiting.collect(100.0)
+    assert log.records == []
+    waiting.collect(waiting.due)
+    ((level, text),) = log.records
+    assert level == logging.CRITICAL
+    assert text.startswith("worker 3 is stuck")
+    assert 'File "/app/views.py", line 5 in view' in text
+    assert waiting.due == float("inf")
+    waiting.bury(3)
+
+
+def test_a_worker_that_writes_nothing_is_said_to() -> None:
+    log = Log()
+    waiting = Dumps(log, lambda key, number: None)  # type: ignore[arg-type]
+    waiting.add(1, StackFile())
+    waiting.ask(1, os.getpid(), logging.WARNING, "slow", 0.0)
+    waiting.bury(1)
+    assert "(it wrote no stacks)" in log.records[0][1]
+
+
+def test_the_last_words_of_a_crash_are_told() -> None:
+    log = Log()
+    waiting = Dumps(log, lambda key, number: None)  # type: ignore[arg-type]
+    file = StackFile()
+    waiting.add(1, file)
+    os.write(file.fileno(), b"Fatal Python error: Segmentation fault\n")
+    waiting.bury(1)
+    assert log.records == [
+        (logging.ERROR, "last words of a dead worker:\nFatal Python error: Segmentation fault")
+    ]
+
+
+def test_arbiters_own_frames_are_left_out() -> None:
+    stacks = (
+        "Thread 0x1 (most recent call first):\n"
+        f'  File "{OURS}/workers/core.py", line 112 in _turn\n'
+        f'  File "{OURS}/workers/core.py", line 104 in run\n'
+        "\n"
+        "Current thread 0x2 (most recent call first):\n"
+        '  File "/app/views.py", line 5 in view\n'
+        f'  File "{OURS}/gateways/wsgi.py", line 187 in run\n'
+        '  File "<frozen runpy>", line 88 in _run_code\n'
+    )
+    assert trim(stacks) == (
+        "Thread 0x1 (most recent call first):\n"
+        "  (waiting in arbiter)\n"
+        "\n"
+        "Current thread 0x2 (most recent call first):\n"
+        '  File "/app/views.py", line 5 in view'
+    )
+
+
+def test_a_stack_file_can_be_written_again_after_it_was_read() -> None:
+    file = StackFile()
+    for word in (b"one", b"two"):
+        os.write(file.fileno(), word)
+        assert file.written()
+        assert file.take() == word.decode()
+        assert not file.written()
+    file.close()
