@@ -31,6 +31,7 @@ lint: $(VENV)/.installed-test ## ruff and mypy
 	$(BIN)/mypy
 
 docs: $(VENV)/.installed-test ## write again the pages made from the code
+	$(BIN)/python -m arbiter.config.render --write
 	$(BIN)/python -m tests.house.generated --write
 
 clean: ## remove what was built, the virtual environment too

@@ -44,7 +44,7 @@ class Load:
         *,
         keepalive: bool,
         path: str = "/",
-        pause: float = 0.004,
+        pause: float = 0.008,
     ) -> None:
         self.counts: collections.Counter[str] = collections.Counter()
         self.details: list[str] = []

@@ -61,8 +61,12 @@ def test_a_request_that_never_ends_is_cut_at_the_timeout(serve: Serve, options: 
     server = serve("-w", "1", "--graceful-timeout", "1", *options)
     with Held(server, "a") as held:
         assert server.stop() == 0
-        with pytest.raises((ConnectionError, OSError)):
-            held.answer()
+        try:
+            status = held.answer().status
+        except OSError:
+            status = 0
+        assert status in (0, 500, 503), "cut, or refused; never a 200"
+    assert server.log.count(r"/hold") >= 1, server.log.text
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGQUIT])

@@ -4,6 +4,7 @@
 /orphan          leaves a child of nobody behind
 /exit?N          ends the worker with os._exit(N)
 /environ?NAME    tells a variable of the worker's environment
+/length          reads the whole body (in the application), then tells its length
 /descriptors     tells which descriptors a program started here inherits
 """
 
@@ -29,6 +30,8 @@ def act(path, query):
         subprocess.run(["sh", "-c", "sh -c 'exit 3' &"], check=True)
     elif path == "/exit":
         os._exit(int(query))
+    elif path == "/length":
+        return f" length={query}"
     elif path == "/environ":
         return f" {query}={os.environ.get(query, '')}"
     elif path == "/descriptors":

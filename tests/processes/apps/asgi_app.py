@@ -20,6 +20,8 @@ async def application(scope, receive, send):
         Path(query + ".started").touch()
         while not Path(query + ".go").exists():
             await asyncio.sleep(0.01)
+    elif path == "/length":
+        query = str(await length(receive))
     elif path == "/echo":
         await echo(receive, send)
         return
@@ -31,6 +33,15 @@ async def application(scope, receive, send):
     headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def length(receive):
+    total, more = 0, True
+    while more:
+        message = await receive()
+        more = message.get("more_body", False)
+        total += len(message.get("body", b""))
+    return total
 
 
 async def echo(receive, send):

@@ -18,6 +18,8 @@ def application(environ, start_response):
     elif path == "/echo":
         start_response("200 OK", [])
         return iter(lambda: environ["wsgi.input"].read(65536), b"")
+    elif path == "/length":
+        query = str(sum(map(len, iter(lambda: environ["wsgi.input"].read(65536), b""))))
     elif path == "/stream":
         start_response("200 OK", [])
         return (b"part %d\n" % number for number in range(int(query)))
