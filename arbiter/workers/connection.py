@@ -33,7 +33,8 @@ FLUSHING: Final = 4  # answered; the outbox is on its way
 SKIPPING: Final = 5  # answered; the rest of the request's body is read and thrown away
 LINGERING: Final = 6  # refused; the peer is given a moment to read why
 PROXY: Final = 7  # the PROXY protocol's header is expected
-CLOSED: Final = 8
+DEFERRED: Final = 8  # a pipelined request that waits until the other connections had their turn
+CLOSED: Final = 9
 
 FOREVER: Final = float("inf")
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)

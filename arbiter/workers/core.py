@@ -29,6 +29,7 @@ from arbiter.workers.accept import Acceptor
 from arbiter.workers.connection import (
     BODY,
     CLOSED,
+    DEFERRED,
     FLUSHING,
     FOREVER,
     HEAD,
@@ -48,6 +49,8 @@ from arbiter.workers.orders import Stop
 
 EVENTS: Final = 256
 """Most events taken from one poll."""
+FAIR: Final = 16
+"""Pipelined requests of one connection that are served before the others have their turn."""
 BEAT: Final = 5.0
 """Seconds an idle worker sleeps at most: its sign of life on the scoreboard."""
 
@@ -67,6 +70,7 @@ class Core(Exchanges):
         self._next_tick = 0.0
         self._next_sweep = 0.0
         self._grace_end = FOREVER
+        self._deferred: list[tuple[Connection, list[Event]]] = []
         self.over = False
         """The loop has ended; whoever still has a connection closes it."""
         self._body_spool = ctx.config.body_spool
@@ -129,6 +133,10 @@ class Core(Exchanges):
         if others is not None:
             for fd in others:
                 self._happened(fd, now)
+        if self._deferred:
+            self._deferred, deferred = [], self._deferred
+            for conn, held in deferred:
+                self.process(conn, held, now)
         if now >= self._next_sweep:
             self._sweep(now)
 
@@ -145,6 +153,8 @@ class Core(Exchanges):
 
     def _sleep(self) -> float:
         """Seconds until something is due."""
+        if self._deferred:
+            return 0.0
         now = time.monotonic()
         until = now + BEAT
         if self.connections:
@@ -248,8 +258,15 @@ class Core(Exchanges):
             self._await_more(conn, len(data), now)
 
     def process(self, conn: Connection, events: list[Event] | None, now: float) -> None:
-        """Act on what a connection says until it has no more to say for now."""
+        """Act on what a connection says until it has no more to say for now, or has said much at once."""
+        turns = FAIR
         while events:
+            if not turns:
+                conn.state = DEFERRED
+                conn.deadline = FOREVER
+                self._deferred.append((conn, events))
+                return
+            turns -= 1
             event = events[0]
             if type(event) is Request and event.ended:
                 events = self.serve(conn, event, io.BytesIO(), -1)
@@ -540,7 +557,7 @@ class Core(Exchanges):
             else "graceful_timeout was over"
         )
         for conn in list(self.connections.values()):
-            if conn.state in (SERVING, BODY, FLUSHING):
+            if conn.state in (SERVING, BODY, FLUSHING, DEFERRED):
                 self.log_cut(conn, why)
             if conn.state != SERVING:  # its thread may be writing, and closes it, or the exit does
                 self.close(conn)

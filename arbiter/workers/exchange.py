@@ -8,6 +8,7 @@ thread.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import time
@@ -32,7 +33,7 @@ from arbiter.protocols.fields import Refusal
 from arbiter.protocols.http1.connection import Http1Connection, ResponseDefaults
 from arbiter.protocols.peer.forwarded import ForwardedPolicy, Origin, TrustedPeers
 from arbiter.protocols.peer.proxy_protocol import ProxyHeader, ProxyReader
-from arbiter.workers.connection import BODY, HEAD, PROXY, SKIPPING, WAITING, Connection, Terms
+from arbiter.workers.connection import BODY, FOREVER, HEAD, PROXY, SKIPPING, WAITING, Connection, Terms
 from arbiter.workers.context import WorkerContext
 from arbiter.workers.limits import protocol_limits, time_limits
 
@@ -77,6 +78,7 @@ class Exchanges:
         self._errors = ErrorStream(_errors_sink(ctx.log))
         self._bases: dict[socket.socket, Environ] = {}
         self._requests_left = _requests(config.max_requests, config.max_requests_jitter)
+        self._reasons_to_retire = [f"max_requests: {config.max_requests} (+ jitter) requests served"]
         self._shed_until = 0.0
 
     # -- connections
@@ -155,8 +157,11 @@ class Exchanges:
         self.closing = self.draining or self._keepalive <= 0 or shedding
 
     def enough(self) -> None:
-        """`_requests_left`, which the dispatcher counts down in one thread, has come to 0."""
-        self.ctx.retire(f"max_requests: {self.ctx.config.max_requests} (+ jitter) requests served")
+        """`_requests_left`, which the dispatcher counts down, has come to an end: ask to be replaced, once."""
+        self._requests_left = FOREVER
+        # pop() is atomic: of two threads that come here at once, one gets the reason.
+        with contextlib.suppress(IndexError):
+            self.ctx.retire(self._reasons_to_retire.pop())
 
     # -- one request
 
@@ -206,6 +211,7 @@ class Exchanges:
         if http.keep_alive and not conn.lingers:
             conn.state = WAITING
             conn.deadline = ended * 1e-9 + self._keepalive
+            conn.request = None
             return http.next_request()
         return self.answered(conn, ended * 1e-9)
 
@@ -355,9 +361,9 @@ def _plain_address(host: str) -> str:
     return host[7:] if host.startswith("::ffff:") and "." in host else host
 
 
-def _requests(most: int, jitter: int) -> int:
-    """After how many requests to retire; never (-1) if no number was set."""
-    return most + random.randint(0, jitter) if most > 0 else -1
+def _requests(most: int, jitter: int) -> float:
+    """After how many requests to retire; never if no number was set."""
+    return most + random.randint(0, jitter) if most > 0 else FOREVER
 
 
 def _errors_sink(log: Log) -> Callable[[str], object]:

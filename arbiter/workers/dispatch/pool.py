@@ -68,7 +68,7 @@ class Pool(Core):
     def serve(self, conn: Connection, request: Request, stream: Any, length: int) -> list[Event] | None:
         """Leave it to the next free thread."""
         self._requests_left -= 1
-        if not self._requests_left:
+        if self._requests_left <= 0:
             self.enough()
         conn.state = SERVING
         conn.deadline = FOREVER

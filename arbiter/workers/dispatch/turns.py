@@ -30,7 +30,7 @@ class Turns(Core):
     def serve(self, conn: Connection, request: Request, stream: Any, length: int) -> list[Event] | None:
         """Answer now."""
         self._requests_left -= 1
-        if not self._requests_left:
+        if self._requests_left <= 0:
             self.enough()
         return self.answer(conn, request, stream, length)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from typing import Any
 
@@ -99,6 +100,28 @@ def test_letting_go_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
         assert dispatcher.closing
         dispatcher.update_closing(101.0)
         assert not dispatcher.closing
+
+
+def test_pipelined_requests_let_the_others_have_their_turn() -> None:
+    """http.md 34: one client's pipeline does not hold the worker for itself, nor lose anything at its end."""
+    order: list[str] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        order.append(environ["PATH_INFO"])
+        if len(order) == 1:
+            other.request("/other")  # it is there before the second one of the pipeline is served
+        return hello(environ, start_response)
+
+    with Served("sync", app) as served, served.connect() as client:
+        other = served.connect()
+        client.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % n for n in range(200)))
+        client.sock.shutdown(socket.SHUT_WR)
+        assert other.reply().status == 200
+        assert [client.reply().status for _ in range(200)] == [200] * 200
+        assert client.closed()
+    assert order.index("/other") < 100
+    order.remove("/other")
+    assert order == [f"/{n}" for n in range(200)]
 
 
 def test_keyboard_interrupt_is_let_through() -> None:
