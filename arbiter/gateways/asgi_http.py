@@ -214,7 +214,7 @@ class HttpCycle:
                 if self._body_ended:
                     self._body_given = True
                     return {"type": "http.request", "body": b"", "more_body": False}
-                if self._http.continue_pending and self.stage == NOTHING:
+                if self._http.continue_pending and not self._http.head_sent:
                     self._wire.write(self._http.interim(100, ()))
             if self.disconnected:
                 return {"type": "http.disconnect"}
