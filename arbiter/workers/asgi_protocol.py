@@ -361,7 +361,11 @@ class HttpConnection(AsgiConnection):
 
     def app_failed(self, cycle: HttpCycle, error: BaseException | None) -> None:
         """The application raised, or returned (None) before its answer was complete (Wire)."""
-        if cycle.gone and (error is None or _is_about_the_peer(error)):
+        quiet = error is None or _is_about_the_peer(error)
+        if quiet and cycle.gone:
+            return
+        if quiet and cycle.disconnected:
+            self._gave_up(cycle)
             return
         if self.service.cutting and isinstance(error, asyncio.CancelledError):
             return  # logged by whoever cut it
@@ -379,6 +383,14 @@ class HttpConnection(AsgiConnection):
         else:
             cycle.aborted = cycle.aborted or "the application failed"
             self._answer_for(cycle, 500)
+
+    def _gave_up(self, cycle: HttpCycle) -> None:
+        """The application heard http.disconnect and ended: of a half-closed client, or because the worker drains."""
+        if self.half_closed or cycle.stage in (BODY, TRAILERS):
+            self.break_off(cycle, "the client disconnected" if self.half_closed else "the worker drains")
+        elif cycle.stage != DONE:
+            cycle.aborted = "the worker drains"
+            self._answer_for(cycle, 503)
 
     def _answer_for(self, cycle: HttpCycle, status: int) -> None:
         """Answer in the application's place, and close."""

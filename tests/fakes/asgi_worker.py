@@ -9,9 +9,10 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
+from arbiter.config.snapshot import Config
+from arbiter.config.sources import Loader
 from arbiter.link.scoreboard import Scoreboard
 from arbiter.observe.access import Exchange
 from arbiter.workers.context import RequestHooks, WorkerContext
@@ -22,48 +23,17 @@ PATIENCE = 20.0
 """Seconds after which a wait in a test has failed; no test asserts how long anything takes."""
 
 
-def config(**changes: Any) -> Any:
-    """The settings an asgi worker reads."""
-    values: dict[str, Any] = {
-        "asgi_lifespan": "auto",
-        "asgi_loop": "auto",
-        "body_min_rate": 0,
-        "body_timeout": 30.0,
-        "forwarded_allow_ips": ["127.0.0.1", "::1", "unix"],
-        "forwarder_headers": ["SCRIPT_NAME", "PATH_INFO"],
-        "graceful_timeout": 10.0,
-        "header_map": "drop",
-        "header_timeout": 10.0,
-        "keepalive": 30.0,
-        "lifespan_timeout": 5.0,
-        "limit_request_body": 0,
-        "limit_request_chunk_line": 1024,
-        "limit_request_drain": 65536,
-        "limit_request_field_size": 8190,
-        "limit_request_fields": 100,
-        "limit_request_head": 65536,
-        "limit_request_line": 4094,
-        "limit_request_pipeline": 65536,
-        "max_requests": 0,
-        "max_requests_jitter": 0,
-        "proxy_allow_ips": ["127.0.0.1", "::1"],
-        "proxy_protocol": "off",
-        "root_path": "",
-        "secure_scheme_headers": {"X-FORWARDED-PROTO": "https"},
-        "send_timeout": 30.0,
-        "sendfile": True,
-        "server_header": "arbiter",
-        "websocket_close_timeout": 2.0,
-        "websocket_compression": True,
-        "websocket_max_message_size": 1 << 20,
-        "websocket_ping_interval": 0.0,
-        "websocket_ping_timeout": 0.0,
-        "worker_connections": 1000,
-        "workers": 1,
+def config(**changes: Any) -> Config:
+    """A configuration: the defaults, less patience where it would only make tests slow."""
+    given: dict[str, Any] = {
+        "app": "x:y",
+        "keepalive": 60,
+        "lifespan_timeout": 5,
+        "websocket_close_timeout": 2,
+        "websocket_ping_interval": 0,
+        **changes,
     }
-    unknown = set(changes) - set(values)
-    assert not unknown, unknown
-    return SimpleNamespace(**{**values, **changes})
+    return Loader(given, {}, os.getcwd()).load()
 
 
 class Orders:
@@ -261,6 +231,7 @@ class Reader:
         self.held = b""
         self.eof = False
         self.reset = False
+        self.trailers: list[bytes] = []
 
     def _more(self) -> bool:
         try:
@@ -330,8 +301,9 @@ class Reader:
             size, _, self.held = self.held.partition(b"\r\n")
             length = int(size, 16)
             if not length:
-                self.trailers = self.until(b"\r\n") if self.held[:2] != b"\r\n" else b""
-                self.held = self.held.removeprefix(b"\r\n")
+                self.trailers = []
+                while line := self.until(b"\r\n"):
+                    self.trailers.append(line)
                 return body, True
             while len(self.held) < length + 2:
                 if not self._more():
