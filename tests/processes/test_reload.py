@@ -58,7 +58,7 @@ def test_a_request_in_flight_outlives_the_reload(serve: Serve, options: list[str
     (old,) = server.workers()
     with Held(server, "a") as held:
         server.reload()
-        assert f"pid={old}" not in server.get()
+        until(lambda: f"pid={old} " not in server.get(), "an answer by the new worker")
         held.let_go()
         answer = held.answer()
         assert answer.status == 200
