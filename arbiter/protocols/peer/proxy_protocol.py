@@ -70,8 +70,6 @@ class ProxyReader:
         one.
         """
         data = self._held + data
-        if not data:
-            return None
         for start in self._starts:
             if data[: len(start)] == start[: len(data)]:
                 header = None if len(data) < len(start) else _READERS[start](data)

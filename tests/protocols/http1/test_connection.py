@@ -83,6 +83,7 @@ def test_nothing_behind_a_closing_request_is_executed(how: str) -> None:
     conn.body(b"", False)
     assert not conn.keep_alive
     assert conn.receive(GET * 1000) == []
+    assert conn._held == (GET if how != "asked" else b"")
     with pytest.raises(RuntimeError, match="next_request"):
         conn.next_request()
 
@@ -240,7 +241,7 @@ def test_continue_is_sent_when_asked_for() -> None:
 
 
 def test_continue_while_the_head_waits_for_the_body() -> None:
-    """http.md 38: an application may name its status first and read then (WSGI does): nothing is answered yet."""
+    """http.md 38: an application may name its status first and read then: nothing is answered yet."""
     conn = connection()
     conn.receive(EXPECTING)
     conn.respond(200, [])

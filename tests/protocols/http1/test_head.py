@@ -422,6 +422,7 @@ def test_an_old_websocket_key_is_just_a_field() -> None:
         (b"1.0", [b"keep-alive"], True),
         (b"1.0", [b"Keep-Alive"], True),
         (b"1.0", [b"x, keep-alive"], True),
+        (b"1.0", [b"x, keep-alive-not"], False),
         (b"1.1", [b"keep-alive"], True),
         (b"1.1", [b"close"], False),
         (b"1.1", [b"CLOSE"], False),

@@ -62,6 +62,13 @@ def test_bad_lengths(value: bytes) -> None:
         serving().respond(200, [(b"content-length", value)])
 
 
+def test_the_longest_length() -> None:
+    """http.md 42: 19 digits are the most that is looked at."""
+    conn = serving()
+    conn.respond(200, [(b"content-length", b"9" * 19)])
+    assert conn.length_left == 10**19 - 1
+
+
 def test_upgrade_required() -> None:
     """RFC 9110 15.5.22: 426 must name the protocol, and Connection must name Upgrade."""
     conn = serving()

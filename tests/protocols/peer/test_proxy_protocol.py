@@ -138,6 +138,12 @@ def test_malformed_headers(data: bytes) -> None:
         ProxyReader("v2").feed(data)
 
 
+def test_a_bad_command_is_refused_at_its_byte() -> None:
+    """http.md 50: without waiting for the rest of the header."""
+    with pytest.raises(ProxyError, match="version or command"):
+        ProxyReader("v2").feed(SIGNATURE + b"\x31")
+
+
 def test_the_checksum() -> None:
     """http.md 50: a CRC-32c in the header is verified (RFC 3720 B.4 gives the first value)."""
     assert crc32c(bytes(32)) == 0x8A9136AA
