@@ -49,7 +49,7 @@ class Word(enum.IntEnum):
     GENERATION = 2
     STATE = 3
     BEAT_NS = 4  # monotonic; the loop turned
-    IN_FLIGHT = 6
+    OVERFLOW = 6  # requests in work beyond the lanes
     CONNECTIONS = 7
     ACCEPTED = 8
     REQUESTS = 9
@@ -78,15 +78,19 @@ class Lane(NamedTuple):
 
 
 _STATUS_BASE: Final = int(Word.STATUS_1XX) - 1
-_IN_FLIGHT: Final = int(Word.IN_FLIGHT)
+_OVERFLOW: Final = int(Word.OVERFLOW)
 _REQUESTS: Final = int(Word.REQUESTS)
 _BYTES: Final = int(Word.BYTES_OUT)
 _LATENCY: Final = int(Word.LATENCY)
 _LANES: Final = int(Word.LANES)
 _LAST_BUCKET: Final = LATENCY_BUCKETS - 1
-_METHODS: Final = {
-    name: name.encode() for name in ("GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS")
-}
+_METHODS: Final = ("GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS")
+_METHOD_CODES: Final = {name: (number + 1) << 16 for number, name in enumerate(_METHODS)}
+"""Added to the length of a lane's text: the usual methods are not written out."""
+_SPOTS: Final = [
+    (_LANES + lane * LANE_WORDS, (_LANES + lane * LANE_WORDS + 2) * WORD) for lane in range(LANES)
+]
+"""Of each lane: its first word, and the offset of its text in bytes."""
 
 
 class Row:
@@ -106,18 +110,21 @@ class Row:
     def begin(self, method: str, target: bytes, now_ns: int) -> int:
         """A request starts, before the application is called; its lane, to be given to `end`."""
         words = self.words
-        words[_IN_FLIGHT] += 1
-        if not self._free:
+        try:
+            lane = self._free.pop()
+        except IndexError:
+            self.add(Word.OVERFLOW)
             return NO_LANE
-        lane = self._free.pop()
-        line = b"%b %b" % (_METHODS.get(method) or method.encode("ascii", "replace"), target)
-        if len(line) > LANE_TEXT:
-            line = line[:LANE_TEXT]
-        length = len(line)
-        at = _LANES + lane * LANE_WORDS
-        words[at + 1] = length
-        text = self._offset + (at + 2) * WORD
-        self._memory[text : text + length] = line
+        at, text = _SPOTS[lane]
+        text += self._offset
+        size = len(target)
+        code = _METHOD_CODES.get(method)
+        if code is None or size > LANE_TEXT:
+            target = target if code is not None else b"%b %b" % (method.encode("ascii", "replace"), target)
+            target = target[:LANE_TEXT]
+            size = len(target)
+        words[at + 1] = size if code is None else code + size
+        self._memory[text : text + size] = target
         words[at] = now_ns
         return lane
 
@@ -125,17 +132,16 @@ class Row:
         """A request is over (also when it was cut): counters and latency."""
         words = self.words
         if lane >= 0:
-            words[_LANES + lane * LANE_WORDS] = 0
+            words[_SPOTS[lane][0]] = 0
             self._free.append(lane)
+        elif words[_OVERFLOW]:
+            words[_OVERFLOW] -= 1
         words[_REQUESTS] += 1
         if 100 <= status < 600:
             words[_STATUS_BASE + status // 100] += 1
         words[_BYTES] += bytes_out
         bucket = ((now_ns - started_ns) >> LATENCY_SHIFT).bit_length() if now_ns > started_ns else 0
         words[_LATENCY + (bucket if bucket < _LAST_BUCKET else _LAST_BUCKET)] += 1
-        left = words[_IN_FLIGHT]
-        if left:
-            words[_IN_FLIGHT] = left - 1
 
     def extend(self, lane: int, until_ns: int) -> None:
         """The request in `lane` counts from `until_ns` on (its deadline was extended by the application)."""
@@ -175,16 +181,28 @@ class Row:
     def __getitem__(self, word: Word) -> int:
         return int(self.words[word])
 
+    @property
+    def in_flight(self) -> int:
+        """Requests in work, for any reader."""
+        words = self.words
+        return sum(1 for at, _ in _SPOTS if words[at]) + int(words[_OVERFLOW])
+
+    @property
+    def in_hand(self) -> int:
+        """Requests in work, for the worker whose row it is; costs nothing."""
+        return LANES - len(self._free) + int(self.words[_OVERFLOW])
+
     def lanes(self) -> list[Lane]:
         """The requests in work, the oldest first."""
         found = []
-        for number in range(LANES):
-            at = _LANES + number * LANE_WORDS
+        for number, (at, text) in enumerate(_SPOTS):
             since = int(self.words[at])
             if since:
-                start = self._offset + (at + 2) * WORD
-                raw = bytes(self._memory[start : start + min(int(self.words[at + 1]), LANE_TEXT)])
-                found.append(Lane(number, since, raw.decode("ascii", "backslashreplace")))
+                code, length = divmod(int(self.words[at + 1]), 1 << 16)
+                start = self._offset + text
+                raw = bytes(self._memory[start : start + min(length, LANE_TEXT)])
+                line = raw.decode("ascii", "backslashreplace")
+                found.append(Lane(number, since, f"{_METHODS[code - 1]} {line}" if code else line))
         return sorted(found, key=lambda lane: lane.since_ns)
 
     def latency(self) -> list[int]:
@@ -201,17 +219,15 @@ class SharedRow(Row):
         super().__init__(memory, index)
         self._lock = threading.Lock()
 
-    def begin(self, method: str, target: bytes, now_ns: int) -> int:
-        with self._lock:
-            return super().begin(method, target, now_ns)
+    # begin() writes to its own lane only, and taking a lane is atomic.
 
     def end(self, status: int, started_ns: int, now_ns: int, bytes_out: int, lane: int = NO_LANE) -> None:
         with self._lock:
-            super().end(status, started_ns, now_ns, bytes_out, lane)
+            Row.end(self, status, started_ns, now_ns, bytes_out, lane)
 
     def add(self, word: Word, amount: int = 1) -> None:
         with self._lock:
-            super().add(word, amount)
+            Row.add(self, word, amount)
 
 
 class Scoreboard:
@@ -239,7 +255,7 @@ class Scoreboard:
 
     @property
     def closing(self) -> bool:
-        """The arbiter's word: all workers are stopping, so what is queued on the listeners has nobody else."""
+        """The arbiter is stopping, and with it all workers: what is queued on the listeners has nobody else."""
         return bool(self._arbiter[0])
 
     def close(self) -> None:

@@ -149,7 +149,7 @@ class Arbiter:
         ]
 
     def _loads(self) -> dict[int, int]:
-        return {key: self._scoreboard.row(row)[Word.IN_FLIGHT] for key, row in self._rows.items()}
+        return {key: self._scoreboard.row(row).in_flight for key, row in self._rows.items()}
 
     # -- children
 

@@ -161,7 +161,7 @@ def test_silence_after_connect_and_reset_leave_nothing(serve: Any) -> None:
     cut.sock.close()
     assert served.get().status == 200
     eventually(lambda: served.row[Word.CONNECTIONS] == 0 and served.row[Word.ACCEPTED] == 4)
-    assert served.row[Word.IN_FLIGHT] == 0
+    assert served.row.in_flight == 0
     assert served.row[Word.REQUESTS] == 1
 
 
@@ -238,7 +238,7 @@ def test_contradicting_proxy_is_refused(serve: Any) -> None:
     served = serve(hello)
     assert served.get("/", "X-Forwarded-Port: nonsense").status == 400
     assert served.get().status == 200
-    eventually(lambda: served.row[Word.IN_FLIGHT] == 0)
+    eventually(lambda: served.row.in_flight == 0)
 
 
 def test_script_name_of_a_trusted_proxy(serve: Any) -> None:
@@ -725,10 +725,10 @@ def test_counters(serve: Any) -> None:
         assert inside.wait(Served.LIMIT)
         [lane] = served.row.lanes()
         assert lane.text == "GET /slow"
-        assert served.row[Word.IN_FLIGHT] == 1
+        assert served.row.in_flight == 1
         leave.set()
         client.reply()
-        eventually(lambda: served.row[Word.IN_FLIGHT] == 0)
+        eventually(lambda: served.row.in_flight == 0)
         assert served.row.lanes() == []
         assert served.row[Word.REQUESTS] == 1
         assert served.row[Word.STATUS_2XX] == 1

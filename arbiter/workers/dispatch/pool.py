@@ -15,7 +15,6 @@ import time
 from queue import SimpleQueue
 from typing import Any, Final, TypeAlias
 
-from arbiter.link.scoreboard import Word
 from arbiter.protocols.events import Event, Request
 from arbiter.workers.connection import FOREVER, SERVING, Connection
 from arbiter.workers.context import WorkerContext
@@ -61,7 +60,7 @@ class Pool(Core):
 
     def room(self) -> int:
         """None while every thread has its hands full: an idle sibling is the better place then."""
-        if self._queue.qsize() + self._row.words[Word.IN_FLIGHT] >= self._count:
+        if self._queue.qsize() + self._row.in_hand >= self._count:
             return 0
         return super().room()
 

@@ -205,5 +205,5 @@ def test_many_clients_at_once() -> None:
         for thread in threads:
             thread.join(Served.LIMIT)
         assert not failures
-        eventually(lambda: served.row[Word.IN_FLIGHT] == 0)
+        eventually(lambda: served.row.in_flight == 0)
         assert served.row[Word.REQUESTS] == 720
