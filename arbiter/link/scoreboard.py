@@ -255,7 +255,7 @@ class Scoreboard:
 
     @property
     def closing(self) -> bool:
-        """The arbiter is stopping, and with it all workers: what is queued on the listeners has nobody else."""
+        """The arbiter is stopping, and with it every worker: a listener's queue has nobody else."""
         return bool(self._arbiter[0])
 
     def close(self) -> None:
