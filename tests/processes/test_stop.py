@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.processes.server import Held, Server, gone
+from tests.processes.server import Held, Server, gone, until
 
 Serve = Callable[..., Server]
 
@@ -17,9 +17,8 @@ def test_term_answers_what_is_in_flight(serve: Serve, options: list[str]) -> Non
     server = serve("-w", "2", *options)
     workers = server.workers()
     with Held(server, "a") as held:
-        mark = server.mark()
         server.signal(signal.SIGTERM)
-        server.log.wait("(?i)stop|term", since=mark)
+        until(lambda: len(server.workers()) == 1, "the idle worker's end: both have been told")
         held.let_go()
         answer = held.answer()
         assert answer.status == 200
