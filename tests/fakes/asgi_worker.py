@@ -228,7 +228,7 @@ class Reader:
 
     def __init__(self, client: socket.socket) -> None:
         self.client = client
-        self.held = b""
+        self.held = bytearray()
         self.eof = False
         self.reset = False
         self.trailers: list[bytes] = []
@@ -246,22 +246,26 @@ class Reader:
         return True
 
     def until(self, mark: bytes) -> bytes:
-        while mark not in self.held:
-            assert self._more(), f"the connection ended after {self.held!r}"
-        found, _, self.held = self.held.partition(mark)
+        while (at := self.held.find(mark)) < 0:
+            assert self._more(), f"the connection ended after {bytes(self.held)!r}"
+        found = bytes(self.held[:at])
+        del self.held[: at + len(mark)]
         return found
 
     def exactly(self, count: int) -> bytes:
         while len(self.held) < count:
-            assert self._more(), f"the connection ended after {self.held!r}"
-        found, self.held = self.held[:count], self.held[count:]
+            assert self._more(), f"the connection ended after {bytes(self.held)!r}"
+        return self._take(count)
+
+    def _take(self, count: int) -> bytes:
+        found = bytes(self.held[:count])
+        del self.held[:count]
         return found
 
     def rest(self) -> bytes:
         while self._more():
             pass
-        found, self.held = self.held, b""
-        return found
+        return self._take(len(self.held))
 
     def ends(self) -> bool:
         """The connection ends, and nothing more came."""
@@ -285,7 +289,7 @@ class Reader:
             wanted = int(fields["content-length"])
             while len(self.held) < wanted and self._more():
                 pass
-            body, self.held = self.held[:wanted], self.held[wanted:]
+            body = self._take(wanted)
             ended = len(body) == wanted
         else:
             body = self.rest()
@@ -293,22 +297,22 @@ class Reader:
         return Answer(status, headers, body, ended=ended, raw=raw)
 
     def _chunks(self) -> tuple[bytes, bool]:
-        body = b""
+        body = bytearray()
         while True:
             while b"\r\n" not in self.held:
                 if not self._more():
-                    return body, False
-            size, _, self.held = self.held.partition(b"\r\n")
-            length = int(size, 16)
+                    return bytes(body), False
+            length = int(self.until(b"\r\n"), 16)
             if not length:
                 self.trailers = []
                 while line := self.until(b"\r\n"):
                     self.trailers.append(line)
-                return body, True
+                return bytes(body), True
             while len(self.held) < length + 2:
                 if not self._more():
-                    return body + self.held[:length], False
-            body, self.held = body + self.held[:length], self.held[length + 2 :]
+                    return bytes(body + self.held[:length]), False
+            body += self._take(length)
+            self._take(2)
 
 
 def request(target: str = "/", method: str = "GET", headers: str = "", body: bytes = b"", version: str = "1.1") -> bytes:
