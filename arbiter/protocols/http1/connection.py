@@ -150,7 +150,7 @@ class Http1Connection(Answer):
         if not self.keep_alive:
             rest = b""
         self._held = rest
-        self.wants_read = not self._eof and len(rest) < self._limits.pipeline
+        self.wants_read = not self._eof and len(rest) <= self._limits.pipeline
         if self._eof and not rest:
             self.keep_alive = False
 
@@ -190,8 +190,7 @@ class Http1Connection(Answer):
         if self._phase != _COMPLETE or not self.finished or not self.keep_alive:
             raise RuntimeError("next_request() before the exchange is over, or on a connection that closes")
         self._phase = _HEAD
-        self.started = self.head_sent = self.finished = self._chunked = self._plain = False
-        self.length_left = -1
+        self._reset_answer()
         held = self._held
         if not held:
             return []

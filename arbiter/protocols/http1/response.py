@@ -196,12 +196,14 @@ class Answer:
     def __init__(self, defaults: ResponseDefaults) -> None:
         self._defaults = defaults
         self.keep_alive = True
-        self.no_body = self._http10 = self._head_method = self.continue_pending = self._body_open = False
+        self._http10 = self.continue_pending = self._body_open = False
         self._head = self._tail = b""
         self._reset_answer()
 
     def _reset_answer(self) -> None:
+        """Ready for another request; what is still True of the last one must not colour its refusal."""
         self.started = self.head_sent = self.finished = self._chunked = self._plain = False
+        self.no_body = self._head_method = False
         self.length_left = -1
 
     def respond(self, status: int, headers: Headers, reason: bytes = b"", *, trailers: bool = False) -> None:

@@ -44,7 +44,7 @@ def test_pipelined_bodies() -> None:
 
 def test_pipelining_is_bounded() -> None:
     """http.md 34: past `pipeline` bytes reading is to pause until the next request is taken."""
-    conn = connection(pipeline=100)
+    conn = connection(pipeline=3 * len(GET) - 1)
     assert conn.wants_read
     conn.receive(GET)
     assert conn.wants_read
@@ -140,6 +140,31 @@ def test_empty_lines_are_counted_anew_for_each_request() -> None:
         assert len(conn.receive(b"\r\n\r\n" + GET)) == 1
         answer(conn)
         assert conn.next_request() == []
+
+
+def test_a_refusal_behind_a_head_request_has_its_text() -> None:
+    """http.md 41, 48: that the last request was HEAD says nothing about the answer to this one."""
+    conn = connection()
+    conn.receive(head(line=b"HEAD / HTTP/1.1"))
+    answer(conn)
+    conn.next_request()
+    assert not conn.no_body
+    [bad] = conn.receive(b"GET /\x00 HTTP/1.1\r\n\r\n")
+    assert isinstance(bad, BadRequest)
+    assert conn.refuse(bad).endswith(b"\r\n\r\n400 Bad Request: bad request-target\n")
+
+
+def test_without_pipelining_reading_goes_on() -> None:
+    """http.md 34: a bound of 0 pauses at the first byte too many, not for ever."""
+    conn = connection(pipeline=0)
+    conn.receive(GET)
+    assert conn.wants_read
+    conn.receive(GET[:1])
+    assert not conn.wants_read
+    answer(conn)
+    assert conn.next_request() == []
+    assert conn.wants_read
+    assert len(conn.receive(GET[1:])) == 1
 
 
 # ---- bodies that nobody reads

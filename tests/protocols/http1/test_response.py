@@ -6,6 +6,7 @@ import pytest
 
 from arbiter.errors import ResponseError
 from arbiter.protocols.events import BadRequest
+from arbiter.protocols.http1 import response
 from arbiter.protocols.http1.connection import ResponseDefaults
 from tests.fakes.http1 import DATE, connection, serving
 
@@ -148,6 +149,16 @@ def test_fields_are_any_iterable_of_pairs() -> None:
     conn = serving()
     conn.respond(200, iter([[b"Set-Cookie", b"a"], (b"X", b"1"), [b"set-cookie", b"b"]]))  # type: ignore[list-item]
     assert lines_of(conn.body(b"", False))[1:4] == [b"Set-Cookie: a", b"X: 1", b"set-cookie: b"]
+
+
+def test_what_is_remembered_of_names_is_bounded() -> None:
+    """An application that makes up names grows nothing; the known ones keep their meaning."""
+    for number in range(3000):
+        serving().respond(200, [(b"x-name-%d" % number, b"1")])
+        assert len(response._NAME_KINDS) <= response._NAME_KINDS.ENTRIES
+    conn = serving()
+    conn.respond(200, [(b"Content-Length", b"2")])
+    assert conn.length_left == 2
 
 
 # ---- status line

@@ -144,13 +144,14 @@ def test_a_response_that_stops_has_no_terminator() -> None:
 # ---- no body
 
 
+@pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("status", [204, 304, 199])
-def test_statuses_without_body(status: int) -> None:
+def test_statuses_without_body(status: int, whole: bool) -> None:
     """http.md 41: no body bytes and no framing, whatever the application yields."""
     conn = serving()
     conn.respond(status, [])
     assert conn.no_body
-    sent = conn.body(b"a", True) + conn.body(b"b", False)
+    sent = conn.body(b"a", False) if whole else conn.body(b"a", True) + conn.body(b"b", False)
     assert sent.endswith(b"\r\n\r\n")
     assert b"content-length" not in sent
     assert b"transfer-encoding" not in sent
