@@ -81,7 +81,7 @@ class AccessLog:
     """A compiled format and where its lines go.
 
     `write(exchange)` is the compiled function itself, kept as an attribute so that a call costs one call. The
-    sink gets one line at a time, without its line end.
+    sink gets one whole line at a time, with its line end.
     """
 
     __slots__ = ("format", "write")
@@ -196,6 +196,7 @@ def _pieces(format: str) -> tuple[str, list[str]]:
     template.append(_literal(format[at:]))
     if len(expressions) > _MOST_ITEMS:
         raise ValueError(f"holds {len(expressions)} atoms; {_MOST_ITEMS} is the most")
+    template.append("\n")
     return "".join(template), expressions
 
 

@@ -44,7 +44,8 @@ def line(format: str, x: Exchange) -> str:
     lines: list[str] = []
     AccessLog(format, lines.append).write(x)
     (only,) = lines
-    return only
+    assert only.endswith("\n")
+    return only[:-1]
 
 
 def test_gunicorns_default_format() -> None:

@@ -99,6 +99,21 @@ def test_a_bad_request_is_refused_and_the_server_goes_on(server: Server) -> None
     assert "pid=" in server.get()
 
 
+def test_every_request_has_its_access_line(serve: Serve, options: list[str], tmp_path: Path) -> None:
+    """At completion, with the length of the body; whole lines from several workers in one file."""
+    format = "%(m)s %(U)s %(q)s %(s)s %(B)s %({content-type}o)s %(p)s"
+    server = serve("-w", "2", *options, "--access-logfile", "access.log", "--access-logformat", format)
+    bodies = [server.get(f"/page{number}?n={number}") for number in range(20)]
+    server.get("/stream?10")
+    log = tmp_path / "access.log"
+    until(lambda: log.exists() and log.read_text().count("\n") == 21, "21 access lines")
+    lines = log.read_text().splitlines()
+    for number, body in enumerate(bodies):
+        pid = body.split()[0].removeprefix("pid=")
+        assert f"GET /page{number} n={number} 200 {len(body)} text/plain <{pid}>" in lines
+    assert sum(line.startswith("GET /stream 10 200 70 - <") for line in lines) == 1
+
+
 def test_curl(server: Server, tmp_path: Path) -> None:
     """curl sends Expect: 100-continue with a large body and waits for the answer to it."""
     if shutil.which("curl") is None:
