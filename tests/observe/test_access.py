@@ -159,7 +159,7 @@ def test_the_date_follows_the_clock() -> None:
     for started in (0.5, 86400.0, 86400.9, 0.0):
         log.write(exchange(started=started))
     assert lines[0] == lines[3] != lines[1] == lines[2]
-    assert re.fullmatch(r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]", lines[0])
+    assert re.fullmatch(r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]\n", lines[0])
 
 
 @pytest.mark.parametrize(
