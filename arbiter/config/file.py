@@ -126,9 +126,8 @@ def _compile(path: str, shown: str) -> tuple[ast.Module, CodeType]:
         with open(path, "rb") as file:
             source = file.read()
     except OSError as error:
-        remedy = (
-            "Name an existing file with -c." if isinstance(error, FileNotFoundError) else "Make it readable."
-        )
+        remedies = {FileNotFoundError: "Name an existing file.", IsADirectoryError: "Name a file in it."}
+        remedy = remedies.get(type(error), "Make it readable.")
         raise FileError(
             Fault("config", repr(shown), "", f"cannot be read: {error.strerror}", remedy)
         ) from error

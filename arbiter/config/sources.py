@@ -110,7 +110,9 @@ class _Load:
         self._faults += faults
         if self._faults:
             raise self._error()
-        sentences = tuple(f"{notice.rstrip('.')}." for notice in self._notices + notices)
+        sentences = tuple(
+            notice if notice.endswith((".", "?")) else f"{notice}." for notice in self._notices + notices
+        )
         return Config(entries, config.variables, sentences)
 
     def _error(self) -> ConfigError:
@@ -263,9 +265,10 @@ class _Load:
             "proc_name": entries["wsgi_app"].value or "arbiter",
         }
         for name, entry in entries.items():
-            value = (
-                derived.get(name) if entry.value is None else entry.setting.kind.resolve(entry.value, base)
-            )
+            if entry.value is None or name == "chdir":
+                value = derived.get(name)
+            else:
+                value = entry.setting.kind.resolve(entry.value, base)
             entries[name] = Entry(entry.setting, value, entry.origin, entry.written)
         return entries
 
