@@ -160,9 +160,9 @@ class Worker:
 
     def connect(self) -> socket.socket:
         client = socket.socket(self.family)
+        self.clients.append(client)
         client.settimeout(PATIENCE)
         client.connect(self.address)
-        self.clients.append(client)
         return client
 
     def drain(self, seconds: float = 10.0) -> None:
