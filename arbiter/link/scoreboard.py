@@ -5,14 +5,17 @@ hangs; a worker writes its own row and reads those of its siblings. Its one rule
 number is one aligned 64-bit store through a memoryview cast to "Q", so that a reader never sees half of it
 (`struct.pack_into` clears the bytes first, and a concurrent reader sees zeros).
 
-It lives in an anonymous shared mapping: no file, no disk that could stall a heartbeat, nothing to tune in a
-container. Untouched rows cost no memory.
+It lives in memory that has a descriptor and no name (memfd_create(2)), so that a mold, which is no child by
+fork, can map it too: no file, no disk that could stall a heartbeat, nothing to tune in a container. Untouched
+rows cost no memory. Where there is no memfd, an unlinked temporary file takes its place.
 """
 
 from __future__ import annotations
 
 import enum
 import mmap
+import os
+import tempfile
 import threading
 import time
 from typing import Final, NamedTuple
@@ -63,6 +66,8 @@ class Word(enum.IntEnum):
     LOOP_LAG_NS = 17
     WEBSOCKETS = 18
     STARTED_NS = 19  # monotonic; when the process began
+    DURATION_NS = 20  # of all requests together
+    LOG_LEVEL = 21  # written by the arbiter before it says "reopen the logs"; 0: as configured
     LATENCY = 64  # LATENCY_BUCKETS words
     LANES = 128  # LANES times: since when (monotonic ns, 0 = free), length of the text, the text
 
@@ -81,6 +86,7 @@ _STATUS_BASE: Final = int(Word.STATUS_1XX) - 1
 _OVERFLOW: Final = int(Word.OVERFLOW)
 _REQUESTS: Final = int(Word.REQUESTS)
 _BYTES: Final = int(Word.BYTES_OUT)
+_DURATION: Final = int(Word.DURATION_NS)
 _LATENCY: Final = int(Word.LATENCY)
 _LANES: Final = int(Word.LANES)
 _LAST_BUCKET: Final = LATENCY_BUCKETS - 1
@@ -140,7 +146,9 @@ class Row:
         if 100 <= status < 600:
             words[_STATUS_BASE + status // 100] += 1
         words[_BYTES] += bytes_out
-        bucket = ((now_ns - started_ns) >> LATENCY_SHIFT).bit_length() if now_ns > started_ns else 0
+        took = now_ns - started_ns if now_ns > started_ns else 0
+        words[_DURATION] += took
+        bucket = (took >> LATENCY_SHIFT).bit_length()
         words[_LATENCY + (bucket if bucket < _LAST_BUCKET else _LAST_BUCKET)] += 1
 
     def extend(self, lane: int, until_ns: int) -> None:
@@ -233,12 +241,15 @@ class SharedRow(Row):
 class Scoreboard:
     """All rows, and a word of the arbiter's own behind them.
 
-    `rows` bounds how many worker processes may exist at once, draining ones included.
+    `rows` bounds how many worker processes may exist at once, draining ones included. `fd` is that of an
+    existing scoreboard of so many rows; it is kept. Raises OSError if it cannot be mapped.
     """
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, fd: int = -1) -> None:
         self.rows = rows
-        self._memory = mmap.mmap(-1, (rows + 1) * ROW_BYTES)
+        size = (rows + 1) * ROW_BYTES
+        self.fd = fd if fd >= 0 else _new_memory(size)
+        self._memory = mmap.mmap(self.fd, size)
         self._arbiter = memoryview(self._memory)[rows * ROW_BYTES :].cast("Q")
         self._views: dict[int, Row] = {}
 
@@ -264,3 +275,14 @@ class Scoreboard:
 
     def __len__(self) -> int:
         return self.rows
+
+
+def _new_memory(size: int) -> int:
+    """The descriptor of `size` zero bytes that only those who inherit it can reach."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("arbiter-scoreboard", os.MFD_CLOEXEC)
+    else:
+        fd, path = tempfile.mkstemp(prefix="arbiter-scoreboard-")
+        os.unlink(path)
+    os.ftruncate(fd, size)
+    return fd

@@ -20,9 +20,12 @@ MAX_DUMP: Final = 64 * 1024
 
 
 class StackFile:
-    """An unnamed file that arbiter and worker share."""
+    """An unnamed file that arbiter and worker share; `fd` is that of an existing one, else a new one is made."""
 
-    def __init__(self) -> None:
+    def __init__(self, fd: int = -1) -> None:
+        if fd >= 0:
+            self.fd = fd
+            return
         if hasattr(os, "memfd_create"):
             self.fd = os.memfd_create("arbiter-stacks", os.MFD_CLOEXEC)
         else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 
 from arbiter.link.scoreboard import (
@@ -125,3 +127,19 @@ def test_clear_leaves_nothing_of_the_former_worker() -> None:
     assert row.lanes() == []
     assert row[Word.REQUESTS] == 0
     assert (row[Word.PID], row[Word.SLOT], row[Word.GENERATION]) == (5, 2, 9)
+
+
+def test_a_process_that_inherits_the_descriptor_sees_the_same_rows() -> None:
+    """As a mold does, which is made by fork and exec."""
+    board = Scoreboard(2)
+    program = (
+        "import sys; from arbiter.link.scoreboard import Scoreboard, Word\n"
+        "board = Scoreboard(2, int(sys.argv[1])); board.row(1).words[Word.REQUESTS] += 41\n"
+        "print(board.closing)"
+    )
+    board.row(1).words[Word.REQUESTS] = 1
+    board.close()
+    command = [sys.executable, "-c", program, str(board.fd)]
+    done = subprocess.run(command, pass_fds=[board.fd], check=True, capture_output=True, text=True, timeout=60)
+    assert board.row(1)[Word.REQUESTS] == 42
+    assert done.stdout == "True\n"
