@@ -1,6 +1,6 @@
 """What a new worker process is born with.
 
-Neighbours: `supervisor.spawn` fills it in before the fork, `workers.process` lives by it. Its one rule:
+Neighbours: the arbiter, or a mold, fills it in, `workers.process` lives by it. Its one rule:
 everything a worker inherits on purpose is named here; whatever else its process has of the arbiter's is
 closed.
 """

@@ -20,7 +20,7 @@ MAX_DUMP: Final = 64 * 1024
 
 
 class StackFile:
-    """An unnamed file that arbiter and worker share; `fd` is that of an existing one, else a new one is made."""
+    """An unnamed file that arbiter and worker share; `fd` is that of an existing one (else: a new one)."""
 
     def __init__(self, fd: int = -1) -> None:
         if fd >= 0:

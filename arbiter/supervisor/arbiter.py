@@ -19,6 +19,7 @@ from arbiter.config.snapshot import diff
 from arbiter.config.sources import Loader
 from arbiter.errors import ExitStatus, OperatorError
 from arbiter.hooks import ServerFace, WorkerFace
+from arbiter.link import spawn
 from arbiter.link.channel import channel
 from arbiter.link.scoreboard import Scoreboard, Word
 from arbiter.link.spec import WorkerSpec
@@ -27,7 +28,6 @@ from arbiter.observe.logs import Log, Logs
 from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
 from arbiter.supervisor import listeners as sockets
-from arbiter.supervisor import spawn
 from arbiter.supervisor.book import FOREVER, Book
 from arbiter.supervisor.dumps import Dumps
 from arbiter.supervisor.generation import Generation

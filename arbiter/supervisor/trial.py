@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from arbiter.errors import OperatorError
-from arbiter.supervisor import spawn
+from arbiter.link import spawn
 
 PATIENCE: Final = 30.0
 """Seconds a configuration may take to read."""

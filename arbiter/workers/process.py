@@ -1,6 +1,6 @@
 """A worker's life: after the fork, until its exit status.
 
-Neighbours: `supervisor.spawn` calls `run` in the new process; a dispatcher does the serving. Its one rule:
+Neighbours: the arbiter and `mold` call `run` in a new process; a dispatcher does the serving. Its one rule:
 a worker that cannot start says why on its channel, once and completely, and exits; the arbiter decides what
 that means.
 """
@@ -22,7 +22,7 @@ from arbiter import application, hooks
 from arbiter.errors import ExitStatus, OperatorError
 from arbiter.link.channel import REPORT_LIMIT, Sender
 from arbiter.link.messages import BootFailed, Booting, Ready, Retiring
-from arbiter.link.scoreboard import State
+from arbiter.link.scoreboard import State, Word
 from arbiter.link.spec import WorkerSpec
 from arbiter.link.stacks import DUMP_SIGNAL
 from arbiter.observe.access import AccessLog
@@ -174,6 +174,8 @@ class Worker:
             self.spec.logs.reopen()
         except OperatorError as error:
             self.log.error("%s", error)
+        if self.row[Word.LOG_LEVEL]:
+            self.log.error_log.setLevel(self.row[Word.LOG_LEVEL])
 
     def _access_log(self) -> AccessLog | None:
         sink = self.spec.logs.access

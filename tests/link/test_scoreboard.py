@@ -140,6 +140,8 @@ def test_a_process_that_inherits_the_descriptor_sees_the_same_rows() -> None:
     board.row(1).words[Word.REQUESTS] = 1
     board.close()
     command = [sys.executable, "-c", program, str(board.fd)]
-    done = subprocess.run(command, pass_fds=[board.fd], check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, pass_fds=[board.fd], check=True, capture_output=True, text=True, timeout=60
+    )
     assert board.row(1)[Word.REQUESTS] == 42
     assert done.stdout == "True\n"

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from arbiter.control.commands import SIGNALLED, Verb
+from arbiter.link import spawn
 from arbiter.link.channel import Sender, channel
 from arbiter.link.messages import BootFailed, Ready
 from arbiter.supervisor import events as ev
-from arbiter.supervisor import spawn
 from arbiter.supervisor.watch import Watch
 
 

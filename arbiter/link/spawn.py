@@ -1,8 +1,8 @@
 """Making a process.
 
-Neighbours: `arbiter` and `trial` fork through here; what the child then does is handed in as a function.
-Its one rule: between fork and the child's own signal set-up no signal is delivered, so none reaches the
-arbiter's handlers in the wrong process.
+Neighbours: arbiter, trial and mold fork through here; what the child then does is handed in as a function.
+Its one rule: between fork and the child's own signal set-up no signal is delivered, so none reaches its
+parent's handlers in the wrong process.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import traceback
 from collections.abc import Callable
 
 
-def fork(child: Callable[[], int]) -> int:
+def fork(child: Callable[[], int], *, inherit_exits: bool = False) -> int:
     """Fork; `child` runs in the new process with all signals blocked and its result is the exit status.
 
-    Returns the new process id in the parent; never returns in the child. Raises OSError if the system
-    refuses.
+    inherit_exits: what was registered with atexit so far is the child's too (the application's, which a mold
+    has loaded); otherwise it is its parent's alone. Returns the new process id in the parent; never returns
+    in the child. Raises OSError if the system refuses.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -27,6 +28,8 @@ def fork(child: Callable[[], int]) -> int:
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
+            if not inherit_exits:
+                atexit._clear()  # what the child itself registers runs below
             _live(child)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -36,7 +39,6 @@ def fork(child: Callable[[], int]) -> int:
 def _live(child: Callable[[], int]) -> None:
     status = 1
     try:
-        atexit._clear()  # the arbiter's; what the application registers runs below
         status = child()
     except BaseException:
         traceback.print_exc()
