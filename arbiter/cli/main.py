@@ -36,13 +36,17 @@ every option. docs/settings.md says more about each.
 
 def main() -> NoReturn:
     """Entry point of the console script and of `python -m arbiter`."""
-    status = run(sys.argv[1:], os.environ, _cwd(os.environ), _serve)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
-        os._exit(
-            status
-        )  # an application that was imported to be checked has left a thread: do not wait for it
+    try:
+        status = run(sys.argv[1:], os.environ, _cwd(os.environ), _serve)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `arbiter --print-config | head`: whoever reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = ExitStatus.OK
+    others = set(threading.enumerate()) - {threading.main_thread()}
+    if any(not thread.daemon for thread in others):
+        # An application that was imported to be checked has left a thread, which Python would wait for.
+        sys.stderr.flush()
+        os._exit(status)
     sys.exit(status)
 
 
