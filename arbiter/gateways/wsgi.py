@@ -187,7 +187,21 @@ class Call:
             result = app(environ, self.start_response)
             kind = type(result)
             if (kind is list or kind is tuple) and len(result) == 1:
-                self._send_only(result[0])
+                # The whole body is one string: head, length and body leave in one piece.
+                data = result[0]
+                http = self.http
+                size = len(data) if type(data) is bytes else -1
+                if (
+                    size >= 0
+                    and http.started
+                    and not http.no_body
+                    and (http.length_left < 0 or size <= http.length_left)
+                ):
+                    wire = http.body(data, False)
+                    self.sent += size
+                    self.channel.write(wire)
+                else:
+                    self._send(data if size >= 0 else _octets(data), False)
             elif kind is not FileWrapper or not self._send_file(result.filelike):
                 self._iterate(result)
         except KeyboardInterrupt:
@@ -201,17 +215,6 @@ class Call:
             # A list has no close(), and this is the common case.
             if type(result) is not list:
                 self._close(result)
-
-    def _send_only(self, data: Any) -> None:
-        """The whole body is one string of bytes: head, length and body leave in one piece."""
-        http = self.http
-        size = len(data) if type(data) is bytes else -1
-        if size < 0 or not http.started or http.no_body or size > http.length_left >= 0:
-            self._send(data if size >= 0 else _octets(data), False)
-            return
-        wire = http.body(data, False)
-        self.sent += size
-        self.channel.write(wire)
 
     def _send(self, data: bytes, more: bool) -> None:
         http = self.http

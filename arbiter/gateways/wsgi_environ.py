@@ -97,6 +97,9 @@ def environ_template(
         "SERVER_PORT": str(server[1]) if server else default_port(scheme),
         "REMOTE_ADDR": peer[0] if peer else "",
         "SCRIPT_NAME": script_name(root_path),
+        # Unless a request says otherwise:
+        "QUERY_STRING": "",
+        "SERVER_PROTOCOL": "HTTP/1.1",
     }
     if peer:
         environ["REMOTE_PORT"] = str(peer[1])
@@ -129,8 +132,10 @@ def build_environ(template: Environ, request: Request, stream: Any, length: int 
         environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1")
     else:
         environ["PATH_INFO"] = path.decode("latin-1") if query or path != request.target else target
-    environ["QUERY_STRING"] = query.decode("latin-1") if query else ""
-    environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == "1.1" else "HTTP/1.0"
+    if query:
+        environ["QUERY_STRING"] = query.decode("latin-1")
+    if request.version != "1.1":
+        environ["SERVER_PROTOCOL"] = "HTTP/1.0"
     environ["wsgi.input"] = stream
     for _pair, _kind, key, text in request.fields:
         if (

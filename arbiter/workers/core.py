@@ -12,12 +12,12 @@ request.
 
 from __future__ import annotations
 
-import io
 import socket
 import tempfile
 import time
 from collections.abc import Callable
 from email.utils import formatdate
+from io import BytesIO
 from typing import IO, Any, Final
 
 from arbiter.errors import ExitStatus, PeerGone
@@ -51,6 +51,8 @@ EVENTS: Final = 256
 """Most events taken from one poll."""
 FAIR: Final = 16
 """Pipelined requests of one connection that are served before the others have their turn."""
+DRAIN_TICK: Final = 0.1
+"""Seconds between two looks at the clock while draining."""
 BEAT: Final = 5.0
 """Seconds an idle worker sleeps at most: its sign of life on the scoreboard."""
 
@@ -68,7 +70,8 @@ class Core(Exchanges):
         self._listeners: dict[int, socket.socket] = {}
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._next_tick = 0.0
-        self._next_sweep = 0.0
+        self._next_sweep = FOREVER
+        self._timeout = 0.0
         self._grace_end = FOREVER
         self._deferred: list[tuple[Connection, list[Event]]] = []
         self.over = False
@@ -113,7 +116,7 @@ class Core(Exchanges):
 
     def _turn(self) -> None:
         """Sleep, then act on everything that has happened."""
-        events = self.poller.poll(self._sleep(), EVENTS)
+        events = self.poller.poll(0.0 if self._deferred else self._timeout, EVENTS)
         now = time.monotonic()
         if now >= self._next_tick:
             self.tick(now)
@@ -151,11 +154,10 @@ class Core(Exchanges):
             self.waker.clear()
             self._make_room()
 
-    def _sleep(self) -> float:
-        """Seconds until something is due."""
-        if self._deferred:
-            return 0.0
-        now = time.monotonic()
+    def _set_timeout(self, now: float) -> None:
+        """How long the next polls may sleep. Used until the next tick, so it may come out a second too
+        long.
+        """
         until = now + BEAT
         if self.connections:
             until = min(until, self._next_sweep)
@@ -163,11 +165,11 @@ class Core(Exchanges):
             until = min(until, at)
         if self.draining:
             until = min(until, self.ctx.orders.deadline, self._grace_end)
-        return max(0.0, until - now)
+        self._timeout = max(0.0, until - now)
 
     def tick(self, now: float) -> None:
         """At most once a second: the date of the answers, the sign of life, and timers."""
-        self._next_tick = now + 1.0
+        self._next_tick = now + (1.0 if not self.draining else DRAIN_TICK)
         self.defaults.refresh(formatdate(usegmt=True).encode("ascii"))
         self.ctx.row.beat(time.monotonic_ns())
         self.update_closing(now)
@@ -176,6 +178,7 @@ class Core(Exchanges):
             self._timers = [timer for timer in self._timers if timer[0] > now]
             for call in due:
                 call()
+        self._set_timeout(now)
 
     # -- accepting
 
@@ -194,13 +197,14 @@ class Core(Exchanges):
         at = time.monotonic() + seconds
         self._timers.append((at, call))
         self._next_tick = min(self._next_tick, at)
+        self._timeout = min(self._timeout, seconds)
 
     def adopt(self, sock: socket.socket, address: Any, listener: socket.socket) -> bool:
         """Take a new connection in; its request is often there already."""
         now = time.monotonic()
         conn = self.new_connection(sock, address, listener, now)
         if not self.connections:
-            self._next_sweep = now + max(1.0, self.times.shortest)
+            self.sweep_by(now + max(1.0, self.times.shortest), now)
         self.connections[conn.fd] = conn
         row = self.ctx.row
         row.connections(len(self.connections))
@@ -251,11 +255,19 @@ class Core(Exchanges):
         if not data:
             self.process(conn, conn.http.receive_eof() or [Gone(False)], now)
             return
-        events = conn.http.receive(data)
-        if events:
-            self.process(conn, events, now)
-        else:
+        events: list[Event] | None = conn.http.receive(data)
+        if not events:
             self._await_more(conn, len(data), now)
+            return
+        event = events[0]
+        if type(event) is Request and event.ended:
+            # What `process` does, without its generality: nearly every request comes this way.
+            events = self.serve(conn, event, BytesIO(), -1)
+            if not events:
+                if events is not None and conn.mask != READ:
+                    self.watch_connection(conn, READ)
+                return
+        self.process(conn, events, now)
 
     def process(self, conn: Connection, events: list[Event] | None, now: float) -> None:
         """Act on what a connection says until it has no more to say for now, or has said much at once."""
@@ -269,7 +281,7 @@ class Core(Exchanges):
             turns -= 1
             event = events[0]
             if type(event) is Request and event.ended:
-                events = self.serve(conn, event, io.BytesIO(), -1)
+                events = self.serve(conn, event, BytesIO(), -1)
             else:
                 events = self._digest(conn, events, now)
         if events is not None:
@@ -438,7 +450,7 @@ class Core(Exchanges):
         conn.state = LINGERING
         conn.received = 0
         conn.deadline = time.monotonic() + LINGER_SECONDS
-        self.sweep_by(conn.deadline)
+        self.sweep_by(conn.deadline, conn.deadline - LINGER_SECONDS)
         self._linger(conn)
 
     def _linger(self, conn: Connection) -> None:
@@ -484,10 +496,11 @@ class Core(Exchanges):
 
     # -- time
 
-    def sweep_by(self, deadline: float) -> None:
+    def sweep_by(self, deadline: float, now: float) -> None:
         """A deadline nearer than the usual ones was set."""
         if deadline < self._next_sweep:
             self._next_sweep = deadline
+            self._timeout = min(self._timeout, deadline - now)
 
     def _sweep(self, now: float) -> None:
         """Act on every deadline that has passed; find the next time when one can."""
@@ -502,7 +515,8 @@ class Core(Exchanges):
                 self._expired(conn)
             elif deadline < nearest:
                 nearest = deadline
-        self._next_sweep = max(now + 1.0, nearest)
+        self._next_sweep = max(now + 1.0, nearest) if self.connections else FOREVER
+        self._set_timeout(now)
 
     def _expired(self, conn: Connection) -> None:
         state = conn.state
@@ -536,6 +550,8 @@ class Core(Exchanges):
             elif conn.state == WAITING or (conn.state == HEAD and not conn.http.mid_head):
                 conn.deadline = min(conn.deadline, self._grace_end)
         self._next_sweep = self._grace_end
+        self._next_tick = now
+        self._timeout = 0.0
         room = max(0, self.bound - len(self.connections))
         self.acceptor.drain(room if self.ctx.orders.last else 0)
 

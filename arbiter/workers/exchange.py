@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from time import monotonic_ns
 from typing import Any, Final
 
 from arbiter.gateways.wsgi import Call
@@ -157,7 +158,7 @@ class Exchanges:
         self.closing = self.draining or self._keepalive <= 0 or shedding
 
     def enough(self) -> None:
-        """`_requests_left`, which the dispatcher counts down, has come to an end: ask to be replaced, once."""
+        """`_requests_left`, which the dispatcher counts down, has come to an end: be replaced, once."""
         self._requests_left = FOREVER
         # pop() is atomic: of two threads that come here at once, one gets the reason.
         with contextlib.suppress(IndexError):
@@ -177,7 +178,10 @@ class Exchanges:
         http = conn.http
         row = self._row
         conn.request = request
-        started = conn.started_ns = time.monotonic_ns()
+        self._requests_left -= 1
+        if self._requests_left <= 0:
+            self.enough()
+        started = conn.started_ns = monotonic_ns()
         lane = row.begin(request.method, request.target, started)
         if self.closing:
             http.keep_alive = False
@@ -190,7 +194,7 @@ class Exchanges:
         try:
             call.run(self._app, environ)
         finally:
-            ended = time.monotonic_ns()
+            ended = monotonic_ns()
             row.end(call.status, started, ended, call.sent, lane)
         if self._observed:
             self._after(conn, request, environ, call, ended)
@@ -248,7 +252,7 @@ class Exchanges:
 
     def log_cut(self, conn: Connection, why: str) -> None:
         """One record for a request that was not served to its end."""
-        seconds = (time.monotonic_ns() - conn.started_ns) / 1e9 if conn.state != BODY else 0.0
+        seconds = (monotonic_ns() - conn.started_ns) / 1e9 if conn.state != BODY else 0.0
         running = f" after {seconds:.1f} s" if seconds else ""
         self.ctx.log.warning("cut %s%s: %s", describe(conn), running, why)
 

@@ -66,9 +66,6 @@ class Pool(Core):
 
     def serve(self, conn: Connection, request: Request, stream: Any, length: int) -> list[Event] | None:
         """Leave it to the next free thread."""
-        self._requests_left -= 1
-        if self._requests_left <= 0:
-            self.enough()
         conn.state = SERVING
         conn.deadline = FOREVER
         conn.request = request
@@ -119,7 +116,7 @@ class Pool(Core):
         """As `Core.freed`, from any thread."""
         self.waker.wake()
 
-    def sweep_by(self, deadline: float) -> None:
+    def sweep_by(self, deadline: float, now: float) -> None:
         """As `Core.sweep_by`, from any thread."""
-        super().sweep_by(deadline)
+        super().sweep_by(deadline, now)
         self.waker.wake()

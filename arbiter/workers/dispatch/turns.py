@@ -12,7 +12,6 @@ import socket
 import time
 from typing import Any, Final
 
-from arbiter.protocols.events import Event, Request
 from arbiter.workers.connection import Connection
 from arbiter.workers.context import WorkerContext
 from arbiter.workers.core import Core
@@ -27,12 +26,8 @@ class Turns(Core):
     def __init__(self, ctx: WorkerContext) -> None:
         super().__init__(ctx, multithread=False)
 
-    def serve(self, conn: Connection, request: Request, stream: Any, length: int) -> list[Event] | None:
-        """Answer now."""
-        self._requests_left -= 1
-        if self._requests_left <= 0:
-            self.enough()
-        return self.answer(conn, request, stream, length)
+    serve = Core.answer
+    """Then and there."""
 
     def watch_connection(self, conn: Connection, mask: int) -> None:
         """Level-triggered: a system call only when what to wait for changes."""
