@@ -247,14 +247,64 @@ flags and environment variables is docs/settings.md."""
 # A line of the access log. Atoms: h client, l -, u user, t date, r request line, m method, U path, q query,
 # H protocol, s status, b or B length of the answer, f referer, a user agent, T, M, D or L duration (s, ms,
 # us, s with decimals), p process, X why cut short, {name}i request field, {name}o answer field, {name}e
-# environ variable.
+# environ variable. Or `json`: a JSON object per line, which is also what `log_format = "json"` makes of the
+# default.
 # access_log_format = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
 
-# A configuration for `logging.config.dictConfig`, laid over arbiter's own; its loggers are "arbiter.error"
-# and "arbiter.access".
+# How records of arbiter's own log look: text for people (in colour on a terminal, unless NO_COLOR is set),
+# or a JSON object per line. docs/logging.md has the names of the events and their fields.
+# log_format = 'text'
+
+# Paths whose requests are not in the access log: `/healthz`, or `/static/*` for all below.
+# access_log_exclude = []
+
+# Of how many requests one is in the access log, chosen by chance. Those that failed (5xx, cut short) always
+# are.
+# access_log_sample = 1
+
+# How much of the access log each worker keeps while it cannot be written (a full disk, a reader that does
+# not read); what comes then is dropped, counted, and the count is logged.
+# access_log_buffer = "1M"
+
+# The field that carries a request's id, such as `X-Request-ID`: what a trusted peer (see
+# `forwarded_allow_ips`) sends in it is kept, else arbiter makes one. The application sees it as if the
+# client had sent it; `%({x-request-id}i)s` and the JSON access log show it.
+# request_id_header = None  # requests get no id
+
+# When standard error leads to systemd's journal (JOURNAL_STREAM) and `log_format` is text, speak the
+# journal's own protocol, so that `journalctl ARBITER_EVENT=worker.died` finds records by their fields.
+# Without it, or where it is not reached, lines begin with their priority (`<4>`).
+# log_journald = True
+
+# Send the log, and the access log too, to a syslog daemon.
+# syslog = False
+
+# Where that daemon is: `unix:///dev/log` (`#stream` or `#dgram` may follow), `udp://HOST:PORT`,
+# `tcp://HOST:PORT`.
+# syslog_addr = 'udp://localhost:514'
+
+# Messages are from `arbiter.PREFIX.error` and `arbiter.PREFIX.access`.
+# syslog_prefix = None  # from arbiter.error and arbiter.access
+
+# The facility of the messages, as in syslog(3).
+# syslog_facility = 'user'
+
+# Keep the access log out of syslog.
+# disable_redirect_access_to_syslog = False
+
+# An ini file for `logging.config.fileConfig`; see `logconfig_dict`.
+# logconfig = None  # none
+
+# A JSON file with what `logconfig_dict` takes.
+# logconfig_json = None  # none
+
+# A configuration for `logging.config.dictConfig`. A logger it gives handlers to is the operator's, others
+# stay as they are: "arbiter.error" is the log, "arbiter.access" the access log, and "gunicorn.error" and
+# "gunicorn.access" mean the same. It counts before `logconfig_json`, and that before `logconfig`.
 # logconfig_dict = {}
 
-# Send what workers print (standard output and error) to `errorlog`.
+# Put what workers print (standard output and error) into the log, a record for each line, with the worker's
+# name.
 # capture_output = False
 
 

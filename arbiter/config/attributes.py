@@ -95,6 +95,19 @@ class Attributes:
     loglevel: str
     accesslog: str | None
     access_log_format: str
+    log_format: str
+    access_log_exclude: tuple[str, ...]
+    access_log_sample: int
+    access_log_buffer: int
+    request_id_header: str | None
+    log_journald: bool
+    syslog: bool
+    syslog_addr: str
+    syslog_prefix: str | None
+    syslog_facility: str
+    disable_redirect_access_to_syslog: bool
+    logconfig: str | None
+    logconfig_json: str | None
     logconfig_dict: dict[str, Any]
     capture_output: bool
 

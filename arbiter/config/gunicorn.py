@@ -45,8 +45,9 @@ def _missing(name: str, default: object, note: str, *flags: str, switch: bool = 
     return Foreign(name, default, note, flags=flags, switch=switch)
 
 
-_SYSLOG: Final = (
-    "arbiter does not speak to syslog. Log to standard error, which journald and others take, or to a file."
+_LOGGER: Final = (
+    "such a class builds on the inside of gunicorn's. access_log_exclude leaves paths out, log_format and "
+    "access_log_format make JSON, logconfig_dict takes any handler and formatter of logging's."
 )
 _HTTP2: Final = "arbiter does not speak HTTP/2 yet. A proxy in front can; remove the line."
 _DIRTY: Final = "arbiter has no dirty workers. Run such an application as a service of its own."
@@ -66,7 +67,6 @@ FOREIGN: Final[dict[str, Foreign]] = {
         _unneeded("asgi_disconnect_grace_period", "arbiter does as the ASGI specification says."),
         _unneeded("enable_stdio_inheritance", "workers keep their output.", "-R", switch=True),
         _unneeded("reload_engine", _RELOAD, "--reload-engine"),
-        _unneeded("disable_redirect_access_to_syslog", _SYSLOG),
         _missing("reload", False, _RELOAD, "--reload", switch=True),
         _missing("reload_extra_files", [], _RELOAD, "--reload-extra-file"),
         _missing("spew", False, "arbiter does not trace lines. Use a debugger.", "--spew", switch=True),
@@ -81,15 +81,7 @@ FOREIGN: Final[dict[str, Foreign]] = {
         _strict("permit_unconventional_http_method"),
         _strict("permit_unconventional_http_version"),
         _strict("casefold_http_method"),
-        _missing("logger_class", None, "arbiter logs through logging. Use logconfig_dict.", "--logger-class"),
-        _missing("logconfig", None, "arbiter does not read ini files. Use logconfig_dict.", "--log-config"),
-        _missing(
-            "logconfig_json", None, "Load the file in the configuration: logconfig_dict.", "--log-config-json"
-        ),
-        _missing("syslog", False, _SYSLOG, "--log-syslog", switch=True),
-        _missing("syslog_addr", "udp://localhost:514", _SYSLOG, "--log-syslog-to"),
-        _missing("syslog_prefix", None, _SYSLOG, "--log-syslog-prefix"),
-        _missing("syslog_facility", "user", _SYSLOG, "--log-syslog-facility"),
+        _missing("logger_class", "gunicorn.glogging.Logger", _LOGGER, "--logger-class"),
         _tls("keyfile", flag="--keyfile"),
         _tls("certfile", flag="--certfile"),
         _tls("ca_certs", flag="--ca-certs"),

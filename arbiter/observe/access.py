@@ -1,348 +1,396 @@
-"""The access log: one line per exchange, in gunicorn's format language.
+"""The access log: one line per exchange, in gunicorn's format language or as JSON.
 
-Neighbours: a dispatcher fills an `Exchange` when an answer is complete (or cut) and hands it to
-`AccessLog.write`; `config.check` asks `check_format`. Its one rule: a format is compiled once, into one
-function that reads only what the format names, and nothing a peer sent can end a line or leave its quotes.
-
-Sources: gunicorn's `access_log_format` (names and meanings of the atoms), Apache's mod_log_config (escaping).
+Neighbours: a dispatcher calls `AccessLog.write` when an answer is complete (or cut); `atoms` has the format
+language, `writer` takes the lines. Its one rule: a log is compiled once, into one function that reads only
+what its lines need; nothing a peer sent can end a line or leave its quotes, and a request never waits for it.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import os
-import re
+import logging
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from operator import itemgetter
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol
 
-from arbiter.protocols.events import Field
+from arbiter.observe import atoms
+from arbiter.observe.atoms import ATOMS, DEFAULT, JSON, Headers, check_format
+from arbiter.observe.escape import Memo, json_member, json_text
+from arbiter.observe.logs import Log, Logs
+from arbiter.observe.trace import trace
+from arbiter.observe.writer import BATCH, Writer
+from arbiter.protocols.events import Request
 
-Headers: TypeAlias = Sequence[tuple[bytes, bytes]] | Sequence[tuple[str, str]]
+__all__ = ["ATOMS", "AccessLog", "Exchange", "check_format", "open_access_log"]
+
+CLOSING: Final = 2.0
+"""Seconds a worker that ends waits for its last lines to be written."""
+LAST_WORDS: Final = 0.3
+"""Seconds one that is being killed does."""
+
+_SECOND: Final = 1_000_000_000
+_PARTS: Final = "request, peer, scheme, status, sent, started, ended, headers, environ, aborted"
 
 
-class Exchange:
-    """One request and what became of it; filled by a dispatcher, read by a compiled format.
+class Exchange(NamedTuple):
+    """One request and what became of it: what `AccessLog.write` is given, in its order.
 
-    started is wall-clock seconds since the epoch, duration_ns a monotonic difference. status is 0 when no
-    answer was begun; bytes_out counts the body only. environ is the WSGI environ, None under ASGI. aborted
-    says why the exchange was cut short ("" when it was not).
+    peer: the client's address, None on a unix socket. status: 0 when no answer was begun. sent: bytes of the
+    answer's body. started, ended: time.monotonic_ns(). environ: the WSGI environ, None under ASGI. aborted:
+    why it was cut short, "" when it was not.
     """
 
-    __slots__ = (
-        "aborted",
-        "bytes_out",
-        "duration_ns",
-        "environ",
-        "method",
-        "remote_addr",
-        "request_fields",
-        "response_headers",
-        "scheme",
-        "started",
-        "status",
-        "target",
-        "version",
-    )
+    request: Request
+    peer: str | None
+    scheme: str
+    status: int
+    sent: int
+    started: int
+    ended: int
+    headers: Headers = ()
+    environ: Mapping[str, Any] | None = None
+    aborted: str = ""
 
-    def __init__(
-        self,
-        remote_addr: str = "",
-        method: str = "",
-        target: str = "",
-        version: str = "1.1",
-        status: int = 0,
-        bytes_out: int = 0,
-        started: float = 0.0,
-        duration_ns: int = 0,
-        request_fields: Sequence[Field] = (),
-        response_headers: Headers = (),
-        environ: Mapping[str, Any] | None = None,
-        scheme: str = "http",
-        aborted: str = "",
-    ) -> None:
-        self.remote_addr = remote_addr
-        self.method = method
-        self.target = target
-        self.version = version
-        self.status = status
-        self.bytes_out = bytes_out
-        self.started = started
-        self.duration_ns = duration_ns
-        self.request_fields = request_fields
-        self.response_headers = response_headers
-        self.environ = environ
-        self.scheme = scheme
-        self.aborted = aborted
+
+class Choice(NamedTuple):
+    """Which requests are logged: `exclude` paths ("/healthz", "/static/*") are not, and of the others one in
+    `sample`; what failed (5xx, cut short) always is.
+    """
+
+    exclude: Sequence[str] = ()
+    sample: int = 1
+
+
+EVERYTHING: Final = Choice()
+NOTHING_ELSE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class AccessLog:
-    """A compiled format and where its lines go.
+    """A compiled log and where its lines go.
 
-    `write(exchange)` is the compiled function itself, kept as an attribute so that a call costs one call. The
-    sink gets one whole line at a time, with its line end.
+    `write(*exchange)` is the compiled function itself, kept as an attribute so that a call costs one call.
+    format: of gunicorn's language, or "json"; context: members of every JSON line; request_id: the field that
+    has a request's id, "" for none.
     """
 
-    __slots__ = ("format", "write")
+    __slots__ = ("_writer", "format", "write")
 
-    def __init__(self, format: str, write: Callable[[str], None]) -> None:
-        """Raise ValueError if `check_format(format)` finds fault with it."""
+    def __init__(
+        self,
+        format: str,
+        writer: Writer | Records | Callable[[str], object],
+        *,
+        choice: Choice = EVERYTHING,
+        context: Mapping[str, Any] = NOTHING_ELSE,
+        request_id: str = "",
+    ) -> None:
+        """`writer` may also be a function that takes a line with its end.
+
+        Raise ValueError as `check_format` says.
+        """
         self.format = format
-        self.write: Callable[[Exchange], None] = _compile(format, write)
+        self._writer = writer if isinstance(writer, Writer) else None
+        source = _Source(choice)
+        if format == JSON:
+            source.add_json(context, request_id)
+        else:
+            source.add_text(atoms.pieces(format))
+        self.write: Callable[..., None] = source.compile(writer)
+
+    def run_after_flush(self, errand: Callable[[], None]) -> None:
+        """Do something (reopen the file) when the lines that are here now are written; does not wait."""
+        if self._writer is not None:
+            self._writer.run_after_flush(errand)
+        else:
+            errand()
+
+    def flush(self, timeout: float = LAST_WORDS) -> None:
+        """Write what is here now; wait at most `timeout` seconds."""
+        if self._writer is not None:
+            self._writer.flush(timeout)
+
+    def close(self, timeout: float = CLOSING) -> int:
+        """Write what is left, end the thread; the number of lines that could not be written."""
+        return self._writer.close(timeout) if self._writer is not None else 0
 
 
-class _Atom(NamedTuple):
-    """What a one-letter atom puts in the line: a Python expression over `x` (the Exchange) and helpers."""
+class AccessSettings(Protocol):
+    """The settings read here."""
 
-    expression: str
-    number: bool
-    meaning: str
+    log_format: str
+    access_log_format: str
+    access_log_exclude: tuple[str, ...]
+    access_log_sample: int
+    access_log_buffer: int
+    request_id_header: str | None
 
 
-ATOMS: dict[str, _Atom] = {
-    "h": _Atom("escape(x.remote_addr) or '-'", False, "client address"),
-    "l": _Atom("'-'", False, "always -"),
-    "u": _Atom("user(sent)", False, "user name of HTTP Basic authentication"),
-    "t": _Atom("date(x.started)", False, "local time the request began, [day/month/year:h:m:s zone]"),
-    "r": _Atom("escape(f'{x.method} {x.target} HTTP/{x.version}')", False, "request line"),
-    "m": _Atom("escape(x.method) or '-'", False, "method"),
-    "U": _Atom("escape(split(x.target)[0]) or '-'", False, "path without the query"),
-    "q": _Atom("escape(split(x.target)[1])", False, "query, empty if there is none"),
-    "H": _Atom("f'HTTP/{x.version}'", False, "protocol"),
-    "s": _Atom("x.status", True, "status"),
-    "B": _Atom("x.bytes_out", True, "length of the answer's body in bytes"),
-    "b": _Atom("(x.bytes_out or '-')", False, "as B, but - for nothing"),
-    "f": _Atom("escape(sent.get(b'referer')) or '-'", False, "Referer field"),
-    "a": _Atom("escape(sent.get(b'user-agent')) or '-'", False, "User-Agent field"),
-    "T": _Atom("x.duration_ns // 1_000_000_000", True, "duration in whole seconds"),
-    "M": _Atom("x.duration_ns // 1_000_000", True, "duration in whole milliseconds"),
-    "D": _Atom("x.duration_ns // 1_000", True, "duration in microseconds"),
-    "L": _Atom("'%.6f' % (x.duration_ns / 1e9)", False, "duration in seconds with six decimals"),
-    "p": _Atom("f'<{getpid()}>'", False, "process id, <1234>"),
-    "X": _Atom("escape(x.aborted) or '-'", False, "why the exchange was cut short, - if it was not"),
-}
-"""gunicorn's one-letter atoms (`X` is arbiter's own)."""
+def open_access_log(settings: AccessSettings, logs: Logs, log: Log) -> AccessLog | None:
+    """A worker's access log as the settings want it, None when they want none."""
+    choice = Choice(settings.access_log_exclude, settings.access_log_sample)
+    how: dict[str, Any] = {
+        "choice": choice,
+        "context": log.context,
+        "request_id": settings.request_id_header or "",
+    }
+    format = settings.access_log_format
+    if format == DEFAULT and settings.log_format == "json":
+        format = JSON
+    logger = logs.access_logger()
+    if logger is not None:
+        return AccessLog(format, Records(logger, format, log), **how)
+    targets = logs.access_targets()
+    if not targets:
+        return None
 
-_FAMILIES: dict[str, str] = {
-    "i": "escape(sent.get({name})) or '-'",
-    "o": "escape(answered(x.response_headers, {name})) or '-'",
-    "e": "escape(variable(x, {name})) or '-'",
-}
-"""The atoms with a name in braces: {x}i request field, {x}o response field, {x}e environ variable."""
+    def told(problem: str, lost: int) -> None:
+        if problem:
+            text = "the access log cannot be written: %s; its lines are kept, then dropped"
+            log.error(text, problem, event="accesslog.blocked", fields={"problem": problem})
+        else:
+            text = "the access log is written again; %d lines were dropped"
+            log.warning(text, lost, event="accesslog.dropped", fields={"lines": lost})
 
-_ITEM = re.compile(
-    r"%(?:(?P<percent>%)"
-    r"|\((?P<atom>[^)]*)\)(?P<flags>[-#0 +]*)(?P<width>\d{0,3})(?P<dot>\.\d{1,3})?(?P<as>[a-zA-Z]))"
+    return AccessLog(format, Writer(targets, settings.access_log_buffer, told), **how)
+
+
+# ---- making the function
+
+
+class _Source:
+    """The source text of a `write`, as it grows.
+
+    It is assembled from this package's own expressions; all that comes from the operator goes in as literals
+    made by repr().
+    """
+
+    def __init__(self, choice: Choice) -> None:
+        self._lines = [f"def write({_PARTS}):"]
+        self._names: dict[str, Any] = atoms.names()
+        self._template = ""
+        self._count = 0
+        self._choose(choice)
+
+    def _line(self, text: str) -> None:
+        self._lines.append(f"    {text}")
+
+    def _choose(self, choice: Choice) -> None:
+        exact = frozenset(path.encode() for path in choice.exclude if not path.endswith("*"))
+        under = tuple(path[:-1].encode() for path in choice.exclude if path.endswith("*"))
+        if exact:
+            self._names["excluded"] = exact
+            self._line("if request.path in excluded: return")
+        if under:
+            self._names["under"] = under
+            self._line("if request.path.startswith(under): return")
+        if choice.sample > 1:
+            self._names.update(random=random.random, share=1.0 / choice.sample)
+            self._line("if status < 500 and not aborted and random() >= share: return")
+
+    def _needs(self, expressions: str, clock: _Clock) -> None:
+        if "get(" in expressions:
+            self._names["pair"] = itemgetter(0)
+            self._line("get = dict(map(pair, request.fields)).get")
+        if "date" in expressions:
+            self._names["clock"] = clock
+            self._line("since, until, date = clock.span")
+            self._line("if not since <= started < until: since, until, date = clock.turn(started)")
+
+    def add_text(self, pieces: list[str | tuple[str, str]]) -> None:
+        """The pieces of a format of gunicorn's language."""
+        self._needs("\n".join(piece[0] for piece in pieces if isinstance(piece, tuple)), _Clock(_apache))
+        for piece in pieces:
+            if isinstance(piece, str):
+                self._text(piece)
+            elif piece[1]:
+                self._value(f"{piece[1]!r} % ({piece[0]},)")
+            else:
+                self._value(piece[0])
+
+    def add_json(self, context: Mapping[str, Any], request_id: str) -> None:
+        """The members of a JSON line."""
+        members = list(_JSON)
+        if request_id:
+            self._names["request_id"] = json_member("request_id")
+            members.insert(-1, f"request_id(get({request_id.lower().encode('ascii')!r}))")
+        self._names.update(_json_names())
+        self._needs("date " + " ".join(members), _Clock(_rfc3339))
+        self._text('{"time":"')
+        self._value("date")
+        self._text(".")
+        self._value("'%03d' % ((started - since) // 1_000_000)")
+        known = "".join(
+            f',"{name}":{json_text(value) if isinstance(value, str) else value}'
+            for name, value in context.items()
+        )
+        self._text(f'Z","event":"request"{known}')
+        for member in members:
+            name, colon, expression = member.partition(":=")
+            if colon:
+                self._text(f',"{name}":')
+            self._value(expression if colon else name)
+        self._text("}")
+
+    def _text(self, text: str) -> None:
+        self._template += text.replace("{", "{{").replace("}", "}}")
+
+    def _value(self, expression: str) -> None:
+        """Simple expressions stand in the f-string itself, which cannot hold all (PEP 701 is of 3.12)."""
+        if not set(expression) & set("'\"\\{}!:"):
+            self._template += f"{{{expression}}}"
+            return
+        self._line(f"v{self._count} = {expression}")
+        self._template += f"{{v{self._count}}}"
+        self._count += 1
+
+    def compile(self, writer: Writer | Records | Callable[[str], object]) -> Callable[..., None]:
+        """The function."""
+        line = "f" + repr(self._template + "\n")
+        if isinstance(writer, Writer):
+            self._names.update(
+                writer=writer, put=writer.lines.append, count=writer.lines.__len__, seal=writer.seal
+            )
+            self._line(f"put({line})")
+            self._line(f"if count() >= {BATCH}: seal()")
+            self._line("if writer.idle: writer.wake()")
+        elif isinstance(writer, Records):
+            self._names["put"] = writer
+            self._line(f"put({line}, ({_PARTS}))")
+        else:
+            self._names["put"] = writer
+            self._line(f"put({line})")
+        exec(compile("\n".join(self._lines), "<access log format>", "exec"), self._names)
+        write: Callable[..., None] = self._names["write"]
+        return write
+
+
+_JSON: Final = (
+    "client:=json[peer]",
+    "scheme:=json[scheme]",
+    "method:=json[request.method]",
+    "target:=json[request.target]",
+    "protocol:=protocol[request.version]",
+    "status:=status",
+    "bytes:=sent",
+    "duration_us:=(ended - started) // 1000",
+    "host[get(b'host')]",
+    "referer[get(b'referer')]",
+    "user_agent[get(b'user-agent')]",
+    "'' if (parent := get(b'traceparent')) is None else traced(parent)",
+    "cut[aborted]",
 )
-_BRACED = re.compile(r"\{(?P<name>[!#$%&'*+\-.^_`|~0-9A-Za-z]+)\}(?P<family>.)")
-_MOST_ITEMS = 200
+"""The members of a JSON line: `name:=expression`, or an expression that makes a whole member or nothing."""
 
 
-def check_format(format: str) -> str | None:
-    """Say what is wrong with an access log format, or None if nothing is.
-
-    The text reads as the problem of a setting: "has no atom %(z)s; ...".
-    """
-    try:
-        _pieces(format)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-def _compile(format: str, sink: Callable[[str], None]) -> Callable[[Exchange], None]:
-    """Turn a format into the function that makes and writes a line.
-
-    The source is assembled from this module's own expressions; all that comes from the operator goes in as
-    literals made by repr().
-    """
-    literals, expressions = _pieces(format)
-    values = ", ".join(expressions)
-    # The request fields are put in a dict only if an atom asks for one; it is then shared by all of them.
-    fields = any("sent" in expression for expression in expressions)
-    head = "    sent = {field.pair[0]: field.text for field in x.request_fields}\n" if fields else ""
-    source = f"def write(x):\n{head}    sink({literals!r} % ({values}{',' if expressions else ''}))\n"
-    names: dict[str, Any] = {
-        "sink": sink,
-        "escape": _escape,
-        "date": _Dates(),
-        "split": _split,
-        "user": _user,
-        "answered": _answered,
-        "variable": _variable,
-        "getpid": os.getpid,
+def _json_names() -> dict[str, Any]:
+    return {
+        "json": Memo(json_text),
+        "protocol": Memo(lambda version: json_text(f"HTTP/{version}")),
+        "host": Memo(json_member("host")),
+        "referer": Memo(json_member("referer")),
+        "user_agent": Memo(json_member("user_agent")),
+        "cut": Memo(json_member("aborted")),
+        "traced": _traced,
     }
-    exec(compile(source, "<access log format>", "exec"), names)
-    write: Callable[[Exchange], None] = names["write"]
-    return write
 
 
-def _pieces(format: str) -> tuple[str, list[str]]:
-    """Return a %-format for all values and the expressions of those values; ValueError says what is wrong."""
-    if "\n" in format or "\r" in format:
-        raise ValueError("holds a line break; a record is one line")
-    template: list[str] = []
-    expressions: list[str] = []
-    at = 0
-    for item in _ITEM.finditer(format):
-        template.append(_literal(format[at : item.start()]))
-        at = item.end()
-        if item["percent"]:
-            template.append("%%")
-            continue
-        template.append(f"%{item['flags']}{item['width']}{item['dot'] or ''}{item['as']}")
-        expressions.append(_expression(item["atom"], item["as"]))
-    template.append(_literal(format[at:]))
-    if len(expressions) > _MOST_ITEMS:
-        raise ValueError(f"holds {len(expressions)} atoms; {_MOST_ITEMS} is the most")
-    template.append("\n")
-    return "".join(template), expressions
+def _traced(traceparent: bytes) -> str:
+    found = trace(traceparent)
+    return f',"trace_id":"{found[0]}","parent_id":"{found[1]}"' if found else ""
 
 
-def _literal(text: str) -> str:
-    if "%" in text:
-        where = text[text.index("%") :][:12]
-        raise ValueError(f"has a stray % at {where!r}; write %(h)s for an atom and %% for a percent sign")
-    return text
+class _Clock:
+    """The text of a second of wall-clock time, by the monotonic nanoseconds at which it began and ends.
 
-
-def _expression(atom: str, conversion: str) -> str:
-    """Return the expression of one atom, or raise ValueError for one that does not exist or convert so."""
-    braced = _BRACED.fullmatch(atom)
-    if braced and braced["family"] in _FAMILIES:
-        name = braced["name"].lower()
-        literal = repr(name.encode("ascii") if braced["family"] == "i" else name)
-        expression, number = _FAMILIES[braced["family"]].format(name=literal), False
-    elif atom in ATOMS:
-        expression, number, _ = ATOMS[atom]
-    else:
-        known = " ".join(ATOMS)
-        raise ValueError(f"has no atom %({atom})s; there are {known} and {{name}}i {{name}}o {{name}}e")
-    if conversion not in ("sdif" if number else "s"):
-        remedy = f"%({atom})s or %({atom})d" if number else f"%({atom})s"
-        raise ValueError(f"cannot convert %({atom}){conversion}; write {remedy}")
-    if atom == "s" and conversion == "s":
-        return "(x.status or '-')"
-    return expression
-
-
-# ---- what the compiled functions call
-
-_unsafe = re.compile(r"[^ !#-\[\]-~]").search
-_NAMED = {'"': '\\"', "\\": "\\\\", "\r": "\\r", "\n": "\\n", "\t": "\\t"}
-
-
-def _escape(value: object) -> str:
-    r"""Return text that cannot forge a line: printable ASCII, with " and \ escaped; "" for None.
-
-    Other characters become \xhh or \uhhhh, as Apache does since 2.0.46, so that a terminal that shows the log
-    cannot be driven by it either.
-    """
-    if value is None:
-        return ""
-    text = value if type(value) is str else _text(value)
-    if _unsafe(text) is None:
-        return text
-    return "".join(map(_escaped, text))
-
-
-def _escaped(char: str) -> str:
-    if char in _NAMED:
-        return _NAMED[char]
-    if " " <= char <= "~":
-        return char
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
-
-
-def _text(value: object) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
-
-
-class _Dates:
-    """`[day/month/year:h:m:s zone]` in local time, made once a second.
-
-    Months by our own names: an application may have called setlocale().
+    Looked up once a second, so a clock that is set shows within a second.
     """
 
-    __slots__ = ("_second", "_text")
-    _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+    __slots__ = ("_make", "span")
 
-    def __init__(self) -> None:
-        self._second = -1
-        self._text = ""
+    def __init__(self, make: Callable[[int], str]) -> None:
+        self._make = make
+        self.span = (0, 0, "")
 
-    def __call__(self, started: float) -> str:
-        second = int(started)
-        if second != self._second:
-            local = time.localtime(second)
-            zone = time.strftime("%z", local)
-            day = f"{local.tm_mday:02}/{self._MONTHS[local.tm_mon - 1]}/{local.tm_year}"
-            # Text before key: a thread that reads between the two stores makes its own text.
-            text = f"[{day}:{local.tm_hour:02}:{local.tm_min:02}:{local.tm_sec:02} {zone}]"
-            self._text, self._second = text, second
-            return text
-        return self._text
+    def turn(self, started: int) -> tuple[int, int, str]:
+        """The second in which monotonic time `started` lay."""
+        wall = time.time_ns() - time.monotonic_ns() + started
+        since = started - wall % _SECOND
+        span = (since, since + _SECOND, self._make(wall // _SECOND))
+        if since > self.span[0]:  # one tuple, so a thread sees all of the old or all of the new
+            self.span = span
+        return span
 
 
-def _split(target: str) -> tuple[str, str]:
-    """Return path and query of a request target; the absolute-form loses its scheme and authority."""
-    path, _, query = target.partition("?")
-    if path and path[0] != "/":
-        _, absolute, rest = path.partition("://")
-        if absolute:
-            slash = rest.find("/")
-            path = rest[slash:] if slash >= 0 else "/"
-    return path, query
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def _user(sent: Mapping[bytes, str]) -> str:
-    """Return the escaped user name of `Authorization: Basic` (RFC 7617), "-" if there is none."""
-    credentials = sent.get(b"authorization")
-    if credentials is None:
-        return "-"
-    scheme, _, token = credentials.partition(" ")
-    if scheme.lower() != "basic":
-        return "-"
-    try:
-        decoded = base64.b64decode(token.strip(), validate=True).decode("utf-8", "replace")
-    except (binascii.Error, ValueError):
-        return "-"
-    name, colon, _ = decoded.partition(":")
-    # Without a colon it is no user-pass, and what is there may be a secret.
-    return (_escape(name) or "-") if colon else "-"
+def _apache(second: int) -> str:
+    """`[day/month/year:h:m:s zone]`; months by our own names: an application may have called setlocale()."""
+    local = time.localtime(second)
+    zone = time.strftime("%z", local)
+    day = f"{local.tm_mday:02}/{_MONTHS[local.tm_mon - 1]}/{local.tm_year}"
+    return f"[{day}:{local.tm_hour:02}:{local.tm_min:02}:{local.tm_sec:02} {zone}]"
 
 
-def _answered(headers: Headers, name: str) -> str | None:
-    """Return the last response field of that (lower-case) name."""
-    found: str | None = None
-    for key, value in headers:
-        if _text(key).lower() == name:
-            found = _text(value)
-    return found
+def _rfc3339(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
-def _variable(x: Exchange, name: str) -> object:
-    """Return an environ variable by its lower-case name; under ASGI the CGI variables it would have had."""
-    environ = x.environ
-    if environ is not None:
-        found = environ.get(name.upper())
-        if found is not None:
-            return found
-        return next((value for key, value in environ.items() if key.lower() == name), None)
-    key = name.upper()
-    for field in x.request_fields:
-        if field.key == key and field.key:
-            return field.text
-    path, query = _split(x.target)
-    derived: dict[str, object] = {
-        "request_method": x.method,
-        "path_info": path,
-        "query_string": query,
-        "raw_uri": x.target,
-        "server_protocol": f"HTTP/{x.version}",
-        "remote_addr": x.remote_addr,
-        "wsgi.url_scheme": x.scheme,
-    }
-    return derived.get(name)
+# ---- the operator's own handlers
+
+
+class Records:
+    """Exchanges as records of the logger "arbiter.access", for handlers that `logconfig` gave it.
+
+    As with gunicorn the record's arguments are all the atoms, by name, so a formatter may use any of them.
+    They are computed when asked for.
+    """
+
+    def __init__(self, logger: logging.Logger, format: str, log: Log) -> None:
+        self._logger = logger
+        self._log = log
+        self._format = format if format != JSON else ""
+
+    def __call__(self, line: str, parts: tuple[Any, ...]) -> None:
+        message = self._format or line[:-1].replace("%", "%%")
+        extra = {"who": self._log.who, "event": "request", "fields": self._log.context}
+        args = (_Atoms(parts),)
+        record = self._logger.makeRecord(
+            self._logger.name, logging.INFO, "", 0, message, args, None, extra=extra
+        )
+        self._logger.handle(record)
+
+
+class _Atoms(Mapping[str, Any]):
+    """The atoms of one exchange."""
+
+    _compiled: Final[dict[str, Any]] = {}
+    _names: Final = atoms.names()
+    _clock: Final = _Clock(_apache)
+
+    def __init__(self, parts: tuple[Any, ...]) -> None:
+        self._parts = Exchange(*parts)
+
+    def __getitem__(self, atom: str) -> Any:
+        code = self._compiled.get(atom)
+        if code is None:
+            try:
+                source = atoms.expression(atom, "s")
+            except ValueError as error:
+                raise KeyError(atom) from error
+            code = self._compiled[atom] = compile(source, "<access log atom>", "eval")
+        x = self._parts
+        names = {
+            **x._asdict(),
+            "get": dict(field.pair for field in x.request.fields).get,
+            "date": self._clock.turn(x.started)[2],
+        }
+        return eval(code, self._names, names)
+
+    def __iter__(self) -> Any:
+        return iter(ATOMS)
+
+    def __len__(self) -> int:
+        return len(ATOMS)

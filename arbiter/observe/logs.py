@@ -1,9 +1,9 @@
-"""The error log: what arbiter and its workers say, one line a record, under one name per process.
+"""The error log: what arbiter and its workers say, each record with a name, values and the process's name.
 
 Neighbours: everything above logs through a `Log`; the records go through the standard library's `logging`
 (logger "arbiter.error"), so `logconfig_dict` and an application's own handlers work as they do everywhere.
 Its one rule: logging never harms the service. A full disk or a closed pipe costs the record, which is
-counted and told when writing works again; it never raises and never prints a traceback per request.
+counted and told when writing works again; it never waits, never raises and never prints a traceback.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from arbiter.errors import FilesError
-
-ERROR_LOGGER: Final = "arbiter.error"
-ACCESS_LOGGER: Final = "arbiter.access"
+from arbiter.observe import logconfig
+from arbiter.observe.formats import JsonFormatter, PrefixFormatter, TextFormatter
+from arbiter.observe.handlers import JournalHandler, SinkHandler, SyslogHandler
+from arbiter.observe.journal import Journal, leads_to_journal
+from arbiter.observe.logconfig import ACCESS_LOGGER, ERROR_LOGGER
+from arbiter.observe.sinks import Sink, Target
+from arbiter.observe.syslog import Syslog
 
 LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -28,116 +32,49 @@ LEVELS: Final = {
 }
 
 
-class LogSettings(Protocol):
+class LogSettings(logconfig.LogConfig, Protocol):
     """The settings read here (a `Config` has them)."""
 
     errorlog: str
     accesslog: str | None
     loglevel: str
-    logconfig_dict: dict[str, Any]
-
-
-class Sink:
-    """One log file, or a standard stream ("-"); lines go out in one write each, so processes may share it.
-
-    Raises `FilesError` when the file cannot be opened at first; a later `reopen` that fails keeps the old
-    one.
-    """
-
-    def __init__(self, path: str, standard: int, setting: str) -> None:
-        self.path = path
-        self.dropped = 0
-        self._standard = standard
-        self._setting = setting
-        self._fd = self._open()
-
-    def _open(self) -> int:
-        if self.path == "-":
-            return self._standard
-        try:
-            return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        except OSError as error:
-            raise FilesError(
-                f"{self._setting} = {self.path!r}: the log cannot be opened: {error.strerror}. "
-                "Name a file in a directory that exists and that this user may write to, or '-'."
-            ) from error
-
-    def fileno(self) -> int:
-        """The descriptor lines are written to."""
-        return self._fd
-
-    def write(self, text: str) -> None:
-        """Append one or more whole lines; a failure is counted, not raised."""
-        if self.dropped:
-            text = f"({self.dropped} records before this one could not be written)\n{text}"
-        data = text.encode("utf-8", "backslashreplace")
-        try:
-            while data:
-                data = data[os.write(self._fd, data) :]
-        except OSError:
-            self.dropped += 1
-        else:
-            self.dropped = 0
-
-    def give_to(self, uid: int, gid: int) -> None:
-        """Hand the file to the workers' user, who must be able to reopen it."""
-        if self.path != "-" and os.geteuid() == 0:
-            os.fchown(self._fd, uid, gid)
-
-    def reopen(self) -> None:
-        """Follow a rotation: the same path, the file that is there now."""
-        if self.path == "-":
-            return
-        fd = self._open()
-        # Same number as before: whoever inherited or duplicated it (capture_output) follows too.
-        os.dup2(fd, self._fd, inheritable=False)
-        os.close(fd)
-
-
-class SinkHandler(logging.Handler):
-    """Bridges the standard library's logging to a `Sink`."""
-
-    def __init__(self, sink: Sink) -> None:
-        super().__init__()
-        self.sink = sink
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self.sink.write(self.format(record) + "\n")
-        except Exception:
-            self.sink.dropped += 1  # a record that cannot be formatted must not take the caller down
-
-
-class TextFormatter(logging.Formatter):
-    """`[2026-11-21 12:53:50 +0000] [worker 3 (gen 2, pid 41)] [INFO] message`"""
-
-    def format(self, record: logging.LogRecord) -> str:
-        who = getattr(record, "who", None) or f"pid {record.process}"
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(record.created))
-        text = f"[{stamp}] [{who}] [{record.levelname}] {record.getMessage()}"
-        if record.exc_info and not record.exc_text:
-            record.exc_text = self.formatException(record.exc_info)
-        if record.exc_text:
-            text = f"{text}\n{record.exc_text}"
-        return text
+    log_format: str
+    log_journald: bool
+    syslog: bool
+    syslog_addr: str
+    syslog_prefix: str | None
+    syslog_facility: str
+    disable_redirect_access_to_syslog: bool
 
 
 class Log:
     """A process's voice: the methods of a standard logger, each record signed with the process's name.
 
-    `error_log` and `access_log` are the standard loggers, as on gunicorn's logger object.
+    `event` names what happened, for programs; `fields` are the values that belong to it, and `context` those
+    that belong to the process (worker, generation, pid). `error_log` and `access_log` are the standard
+    loggers, as on gunicorn's logger object.
     """
 
-    def __init__(self, who: str) -> None:
+    def __init__(self, who: str, context: Mapping[str, Any] | None = None) -> None:
         self.who = who
+        self.context = dict(context or {})
         self.error_log = logging.getLogger(ERROR_LOGGER)
         self.access_log = logging.getLogger(ACCESS_LOGGER)
 
-    def log(self, level: int, message: str, *args: object, **kwargs: Any) -> None:
+    def log(
+        self,
+        level: int,
+        message: str,
+        *args: object,
+        event: str = "",
+        fields: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """As `logging.Logger.log`."""
         if self.error_log.isEnabledFor(level):
-            kwargs["extra"] = {**(kwargs.get("extra") or {}), "who": self.who}
-            self.error_log.log(level, message, *args, **kwargs)
+            said = {**self.context, **fields} if fields else self.context
+            extra = {**(kwargs.pop("extra", None) or {}), "who": self.who, "event": event, "fields": said}
+            self.error_log.log(level, message, *args, extra=extra, **kwargs)
 
     def debug(self, message: str, *args: object, **kwargs: Any) -> None:
         self.log(logging.DEBUG, message, *args, **kwargs)
@@ -158,54 +95,225 @@ class Log:
         """An error with the traceback of the exception being handled."""
         self.error(message, *args, **{"exc_info": True, **kwargs})
 
-    def named(self, who: str) -> Log:
+    def output(self, stream: str, text: str, **fields: Any) -> None:
+        """Lines that an application has printed to `stream`, a record each, whatever the log's level is."""
+        for line in text.splitlines():
+            record = self.error_log.makeRecord(
+                ERROR_LOGGER,
+                logging.INFO,
+                "",
+                0,
+                "%s",
+                (line,),
+                None,
+                extra={
+                    "who": self.who,
+                    "event": "worker.output",
+                    "fields": {**self.context, **fields, "stream": stream},
+                },
+            )
+            self.error_log.handle(record)
+
+    def named(self, who: str, context: Mapping[str, Any] | None = None) -> Log:
         """The same log under another process's name."""
-        return Log(who)
+        return Log(who, context)
+
+
+class Outputs:
+    """What is open for one set of settings. Raises `FilesError` when something cannot be opened."""
+
+    def __init__(self, settings: LogSettings) -> None:
+        self.settings = settings
+        self.access: Sink | None = None
+        self.syslog: Syslog | None = None
+        self.access_syslog: Syslog | None = None
+        self.journal: Journal | None = None
+        self.error = Sink(settings.errorlog, sys.stderr.fileno() if sys.stderr else 2, "errorlog")
+        try:
+            self._open_others(settings)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_others(self, settings: LogSettings) -> None:
+        if settings.accesslog:
+            self.access = Sink(settings.accesslog, sys.stdout.fileno() if sys.stdout else 1, "accesslog")
+        if settings.syslog:
+            name = f"arbiter.{settings.syslog_prefix}" if settings.syslog_prefix else "arbiter"
+            where, facility = settings.syslog_addr, settings.syslog_facility
+            self.syslog = Syslog(where, facility, f"{name}.error")
+            if not settings.disable_redirect_access_to_syslog:
+                self.access_syslog = Syslog(where, facility, f"{name}.access")
+        self.journalled = leads_to_journal(self.error.fileno(), os.environ)
+        if self.journalled and settings.log_journald and settings.log_format == "text":
+            try:
+                self.journal = Journal()
+            except OSError:
+                pass  # lines with priorities do as well
+
+    def handlers(self) -> list[logging.Handler]:
+        """The handlers of the error log."""
+        found: list[logging.Handler] = []
+        if self.journal is not None:
+            found.append(JournalHandler(self.journal))
+        else:
+            handler = SinkHandler(self.error)
+            handler.setFormatter(self._formatter())
+            found.append(handler)
+        if self.syslog is not None:
+            syslog = SyslogHandler(self.syslog)
+            if self.settings.log_format == "json":
+                syslog.setFormatter(JsonFormatter())
+            found.append(syslog)
+        return found
+
+    def _formatter(self) -> logging.Formatter:
+        if self.settings.log_format == "json":
+            return PrefixFormatter(JsonFormatter()) if self.journalled else JsonFormatter()
+        if self.journalled:
+            return PrefixFormatter()
+        dull = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        return TextFormatter(colour=self.error.isatty() and not dull)
+
+    def sinks(self) -> list[Sink]:
+        """The files."""
+        return [sink for sink in (self.error, self.access) if sink is not None]
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        for output in (*self.sinks(), self.syslog, self.access_syslog, self.journal):
+            if output is not None:
+                output.close()
 
 
 class Logs:
-    """The log files of one arbiter, opened once and inherited by its workers.
+    """The logs of one arbiter, opened once and inherited by its workers.
 
-    Raises `FilesError` when one cannot be opened.
+    Raises `FilesError` when one cannot be opened, `ConfigError` for a logconfig that does not work.
     """
 
     def __init__(self, settings: LogSettings) -> None:
-        self.error = Sink(settings.errorlog, sys.stderr.fileno() if sys.stderr else 2, "errorlog")
-        self.access: Sink | None = None
-        if settings.accesslog:
-            self.access = Sink(settings.accesslog, sys.stdout.fileno() if sys.stdout else 1, "accesslog")
-        self._configure(settings)
+        self._owner: tuple[int, int] | None = None
+        self._outputs = Outputs(settings)
+        try:
+            self._install(self._outputs)
+        except BaseException:
+            logconfig.reset()
+            self._outputs.close()
+            raise
 
-    def _configure(self, settings: LogSettings) -> None:
+    def _install(self, outputs: Outputs) -> None:
+        settings = outputs.settings
+        logconfig.reset()
         logger = logging.getLogger(ERROR_LOGGER)
-        logger.propagate = False
-        handler = SinkHandler(self.error)
-        handler.setFormatter(TextFormatter())
-        logger.handlers = [handler]
-        if settings.logconfig_dict:
-            from logging.config import dictConfig  # a megabyte that only those who use it should pay for
+        logger.handlers = outputs.handlers()
+        logconfig.apply(settings, TextFormatter)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(LEVELS[settings.loglevel])
 
-            dictConfig({"version": 1, "disable_existing_loggers": False, **settings.logconfig_dict})
-        logger.setLevel(LEVELS[settings.loglevel])
+    @property
+    def error(self) -> Sink:
+        """The file of the error log."""
+        return self._outputs.error
+
+    @property
+    def access(self) -> Sink | None:
+        """The file of the access log, if there is one."""
+        return self._outputs.access
+
+    def access_targets(self) -> list[Target]:
+        """Where the access log's lines go; none when it is off or the operator's handlers have it."""
+        if self.access_logger() is not None:
+            return []
+        targets = self._outputs.access, self._outputs.access_syslog
+        return [target for target in targets if target is not None]
+
+    def access_logger(self) -> logging.Logger | None:
+        """The logger "arbiter.access" if the operator's `logconfig` has given it handlers."""
+        logger = logging.getLogger(ACCESS_LOGGER)
+        return logger if logger.handlers else None
 
     def give_to(self, uid: int, gid: int) -> None:
-        """Let the workers' user own the files."""
-        self.error.give_to(uid, gid)
-        if self.access is not None:
-            self.access.give_to(uid, gid)
+        """Let the workers' user own the files, also those that will be opened in their place."""
+        self._owner = uid, gid
+        for sink in self._outputs.sinks():
+            sink.give_to(uid, gid)
+        for handler in _file_handlers():
+            if os.geteuid() == 0:
+                os.chown(handler.baseFilename, uid, gid)
 
-    def reopen(self) -> None:
-        """Reopen all files (USR1); raises `FilesError` naming the one that cannot be, the old one stays in
-        use.
+    def leave_terminal(self) -> None:
+        """The standard streams now lead somewhere else (a daemon's to nowhere): follow them."""
+        for sink in self._outputs.sinks():
+            sink.reattach()
+
+    def reopen(self, *, access: bool = True) -> None:
+        """Reopen all files (USR1), the access log's only if `access`.
+
+        Raises `FilesError` naming those that cannot be; the old ones stay in use.
         """
-        self.error.reopen()
-        if self.access is not None:
-            self.access.reopen()
+        problems = []
+        for sink in self._outputs.sinks():
+            if sink is self.error or access:
+                try:
+                    sink.reopen()
+                except (OSError, FilesError) as error:
+                    problems.append(str(error))
+        for handler in _file_handlers():
+            _reopen(handler)
+        if problems:
+            raise FilesError(" ".join(problems))
 
     def reconfigure(self, settings: LogSettings) -> None:
-        """Apply changed settings (reload): new files are opened before the old ones are let go."""
-        fresh = Logs(settings)
-        for old in (self.error, self.access):
-            if old is not None and old.path != "-":
-                os.close(old.fileno())
-        self.error, self.access = fresh.error, fresh.access
+        """Apply changed settings: what is new is opened before the old is let go.
+
+        Raises `FilesError` or `ConfigError`; then everything is as it was.
+        """
+        if _same(self._outputs.settings, settings):
+            self._outputs.settings = settings
+            return
+        fresh = Outputs(settings)
+        try:
+            self._install(fresh)
+        except BaseException:
+            self._install(self._outputs)
+            fresh.close()
+            raise
+        self._outputs.close()
+        self._outputs = fresh
+        if self._owner is not None:
+            self.give_to(*self._owner)
+
+
+def check(settings: LogSettings) -> None:
+    """Try the settings in a process of no consequence; raises as `Logs` does."""
+    Logs(settings)
+
+
+_READ: Final = tuple(
+    name for base in reversed(LogSettings.__mro__) for name in getattr(base, "__annotations__", {})
+)
+
+
+def _same(old: LogSettings, new: LogSettings) -> bool:
+    if new.logconfig or new.logconfig_json:
+        return False  # the file's text may be another
+    return all(getattr(old, name) == getattr(new, name) for name in _READ)
+
+
+def _file_handlers() -> list[logging.FileHandler]:
+    """The files that the operator's `logconfig` has opened for our loggers."""
+    loggers = logging.getLogger(ERROR_LOGGER), logging.getLogger(ACCESS_LOGGER)
+    handlers = {id(handler): handler for logger in loggers for handler in logger.handlers}
+    return [handler for handler in handlers.values() if isinstance(handler, logging.FileHandler)]
+
+
+def _reopen(handler: logging.FileHandler) -> None:
+    """As gunicorn: close what was open, and let the next record open it."""
+    handler.acquire()
+    try:
+        if handler.stream is not None:
+            handler.stream.close()
+            handler.stream = handler._open()
+    finally:
+        handler.release()

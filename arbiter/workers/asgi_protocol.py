@@ -317,11 +317,12 @@ class HttpConnection(AsgiConnection):
             service.write_access(
                 request,
                 cycle.scope,
-                status=cycle.status,
-                sent=cycle.sent,
-                duration_ns=now - cycle.started_ns,
-                headers=cycle.headers,
-                aborted=cycle.aborted,
+                cycle.status,
+                cycle.sent,
+                cycle.started_ns,
+                now,
+                cycle.headers,
+                cycle.aborted,
             )
         hook = service.ctx.hooks.post_request
         if hook is not None:

@@ -19,7 +19,6 @@ from arbiter.config.snapshot import Config
 from arbiter.gateways.asgi_http import Application, HttpCycle
 from arbiter.gateways.asgi_scope import NO_ROOT, RootPath
 from arbiter.gateways.asgi_websocket import WebSocketCycle
-from arbiter.observe.access import Exchange
 from arbiter.protocols.events import Request
 from arbiter.protocols.http1.connection import ResponseDefaults
 from arbiter.protocols.peer.forwarded import ForwardedPolicy, TrustedPeers
@@ -196,33 +195,29 @@ class Service:
         self,
         request: Request,
         scope: dict[str, Any],
-        *,
         status: int,
         sent: int,
-        duration_ns: int,
+        started_ns: int,
+        ended_ns: int,
         headers: Sequence[tuple[bytes, bytes]] = (),
         aborted: str = "",
     ) -> None:
         """The access log's line of one exchange; only called when there is an access log."""
-        assert self.access is not None
         client = scope.get("client")
-        exchange = Exchange(
-            remote_addr=client[0] if client else "",
-            method=request.method,
-            target=request.target.decode("latin-1"),
-            version=request.version,
-            status=status,
-            bytes_out=sent,
-            started=time.time() - duration_ns / SECOND,
-            duration_ns=duration_ns,
-            request_fields=request.fields,
-            response_headers=headers,
-            scheme=scope.get("scheme", "http"),
-            aborted=aborted,
-        )
         try:
-            self.access.write(exchange)
-        except Exception:  # a log that fails must not fail the request
+            self.access.write(  # type: ignore[union-attr]
+                request,
+                client[0] if client else None,
+                scope.get("scheme", "http"),
+                status,
+                sent,
+                started_ns,
+                ended_ns,
+                headers,
+                None,
+                aborted,
+            )
+        except Exception:  # what the application left in the scope must not fail the request
             self.log.exception("the access log could not be written")
 
 

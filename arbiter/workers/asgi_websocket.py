@@ -92,9 +92,7 @@ def _refuse(side: HttpSide, request: Request, refused: Refused, now: int, lane: 
     service.row.end(refused.status, now, time.monotonic_ns(), len(text), lane)
     service.row.add(Word.BAD_REQUESTS)
     if service.access is not None:
-        service.write_access(
-            request, side.base, status=refused.status, sent=len(text), duration_ns=time.monotonic_ns() - now
-        )
+        service.write_access(request, side.base, refused.status, len(text), now, time.monotonic_ns())
     side.close()
 
 
@@ -376,9 +374,10 @@ class WebSocketConnection(AsgiConnection):
             service.write_access(
                 self._request,
                 self.cycle.scope,
-                status=self._status,
-                sent=self._sent,
-                duration_ns=time.monotonic_ns() - self._started_ns,
+                self._status,
+                self._sent,
+                self._started_ns,
+                time.monotonic_ns(),
             )
 
     # ------------------------------------------------------------------ what the worker's clock and end ask

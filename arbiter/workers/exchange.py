@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import monotonic_ns
@@ -27,8 +26,7 @@ from arbiter.gateways.wsgi_environ import (
     script_name,
     set_origin,
 )
-from arbiter.observe.access import Exchange
-from arbiter.observe.logs import Log, SinkHandler
+from arbiter.observe.logs import Log
 from arbiter.protocols.events import BadRequest, Event, Request
 from arbiter.protocols.fields import Refusal
 from arbiter.protocols.http1.connection import Http1Connection, ResponseDefaults
@@ -274,24 +272,21 @@ class Exchanges:
             except Exception:
                 self.ctx.log.exception("hook post_request raised")
         if self.ctx.access is not None:
-            duration = ended - conn.started_ns
-            self.ctx.access.write(
-                Exchange(
-                    remote_addr=environ.get("REMOTE_ADDR", ""),
-                    method=request.method,
-                    target=request.target.decode("latin-1"),
-                    version=request.version,
-                    status=call.status,
-                    bytes_out=call.sent,
-                    started=time.time() - duration / 1e9,
-                    duration_ns=duration,
-                    request_fields=request.fields,
-                    response_headers=call.headers,
-                    environ=environ,
-                    scheme=environ.get("wsgi.url_scheme", "http"),
-                    aborted=call.aborted,
+            try:
+                self.ctx.access.write(
+                    request,
+                    environ.get("REMOTE_ADDR"),
+                    environ.get("wsgi.url_scheme", "http"),
+                    call.status,
+                    call.sent,
+                    conn.started_ns,
+                    ended,
+                    call.headers,
+                    environ,
+                    call.aborted,
                 )
-            )
+            except Exception:  # what the application left in the environ must not fail the request
+                self.ctx.log.exception("the access log could not be written")
 
     def _log_faults(self, conn: Connection, request: Request, call: Call) -> None:
         """One record for each thing that went wrong, with the request and the application's traceback."""
@@ -371,8 +366,5 @@ def _requests(most: int, jitter: int) -> float:
 
 
 def _errors_sink(log: Log) -> Callable[[str], object]:
-    """Where wsgi.errors goes: into the error log as it is, as the application has dressed it itself."""
-    for handler in log.error_log.handlers:
-        if isinstance(handler, SinkHandler):
-            return handler.sink.write
-    return lambda lines: log.error("%s", lines.rstrip("\n"))
+    """Where wsgi.errors goes: line by line into the error log, whatever its level."""
+    return lambda lines: log.output("wsgi.errors", lines)

@@ -25,7 +25,7 @@ from arbiter.link.messages import BootFailed, Booting, Ready, Retiring
 from arbiter.link.scoreboard import State, Word
 from arbiter.link.spec import WorkerSpec
 from arbiter.link.stacks import DUMP_SIGNAL
-from arbiter.observe.access import AccessLog
+from arbiter.observe.access import AccessLog, open_access_log
 from arbiter.observe.logs import Log
 from arbiter.workers import identity, orphan
 from arbiter.workers.context import RequestHooks, WorkerContext
@@ -59,7 +59,9 @@ class Worker:
         self.config = spec.config
         self.step = "process"
         self.name = f"worker {spec.slot} (gen {spec.generation}, pid {os.getpid()})"
-        self.log = Log(self.name)
+        who = {"worker": spec.slot, "generation": spec.generation, "pid": os.getpid()}
+        self.log = Log(self.name, who)
+        self.access: AccessLog | None = None
         self.face = spec.worker
         self.face.log = self.log
         self.face.pid = os.getpid()
@@ -109,6 +111,7 @@ class Worker:
         hooks.call(self.config, "post_worker_init", self.face)
         kind = application.dispatcher_name(app, self.config)
         self._enter(f"{kind} dispatcher")
+        self.access = open_access_log(self.config, self.spec.logs, self.log)
         row = self.spec.scoreboard.shared_row(self.spec.row) if kind == "threaded" else self.row
         ctx = WorkerContext(
             config=self.config,
@@ -117,7 +120,7 @@ class Worker:
             listeners=self.spec.listeners,
             row=row,
             log=self.log,
-            access=self._access_log(),
+            access=self.access,
             orders=self.orders,
             ready=lambda: self._ready(kind),
             boot_failed=self.boot_failed,
@@ -135,7 +138,12 @@ class Worker:
         try:
             hooks.call(self.config, "worker_exit", self.spec.server, self.face)
         except Exception:
-            self.log.exception("hook worker_exit raised")
+            self.log.exception("hook worker_exit raised", event="hook.failed")
+        if self.access is not None:
+            lost = self.access.close()
+            if lost:
+                text = "%d lines of the access log could not be written before the end"
+                self.log.warning(text, lost, event="accesslog.dropped", fields={"lines": lost})
 
     # -- what the dispatcher may ask
 
@@ -170,18 +178,20 @@ class Worker:
         self.sender.send(Booting(step))
 
     def _reopen(self) -> None:
+        """USR1. The access log's file follows once its thread has written what is there: it may take time."""
+        if self.access is None:
+            self._reopen_logs(access=True)
+        else:
+            self._reopen_logs(access=False)
+            self.access.run_after_flush(lambda: self._reopen_logs(access=True))
+
+    def _reopen_logs(self, *, access: bool) -> None:
         try:
-            self.spec.logs.reopen()
+            self.spec.logs.reopen(access=access)
         except OperatorError as error:
-            self.log.error("%s", error)
+            self.log.error("%s", error, event="logs.reopen_failed")
         if self.row[Word.LOG_LEVEL]:
             self.log.error_log.setLevel(self.row[Word.LOG_LEVEL])
-
-    def _access_log(self) -> AccessLog | None:
-        sink = self.spec.logs.access
-        if sink is None:
-            return None
-        return AccessLog(self.config.access_log_format, sink.write)
 
     def _prepare_dump(self) -> None:
         """Be able to say where it hangs, even while C code holds the interpreter."""
@@ -195,7 +205,9 @@ class Worker:
         try:
             hooks.call(self.config, "worker_abort", self.face)
         except Exception:
-            self.log.exception("hook worker_abort raised")
+            self.log.exception("hook worker_abort raised", event="hook.failed")
+        if self.access is not None:
+            self.access.flush()
         os._exit(ExitStatus.FAILURE)
 
     def _request_hooks(self) -> RequestHooks:

@@ -104,14 +104,16 @@ class Access:
     def __init__(self) -> None:
         self.lines: list[Exchange] = []
 
-    def write(self, exchange: Exchange) -> None:
-        self.lines.append(exchange)
+    def write(self, *parts: Any) -> None:
+        self.lines.append(Exchange(*parts))
 
 
 class Worker:
     """A running worker; `connect()` gives a client's socket."""
 
-    def __init__(self, app: Callable[..., Any], *, listener: socket.socket | None = None, **settings: Any) -> None:
+    def __init__(
+        self, app: Callable[..., Any], *, listener: socket.socket | None = None, **settings: Any
+    ) -> None:
         self.config = config(**settings)
         self.listener = listener or socket.create_server(("127.0.0.1", 0), backlog=128)
         self.address = self.listener.getsockname()
@@ -210,7 +212,9 @@ def serving(app: Callable[..., Any], **settings: Any) -> Iterator[Worker]:
 class Answer:
     """One parsed response."""
 
-    def __init__(self, status: int, headers: list[tuple[str, str]], body: bytes, *, ended: bool, raw: bytes) -> None:
+    def __init__(
+        self, status: int, headers: list[tuple[str, str]], body: bytes, *, ended: bool, raw: bytes
+    ) -> None:
         self.status = status
         self.headers = headers
         self.body = body
@@ -315,7 +319,9 @@ class Reader:
             self._take(2)
 
 
-def request(target: str = "/", method: str = "GET", headers: str = "", body: bytes = b"", version: str = "1.1") -> bytes:
+def request(
+    target: str = "/", method: str = "GET", headers: str = "", body: bytes = b"", version: str = "1.1"
+) -> bytes:
     """The bytes of a request; headers as lines that end with CRLF."""
     head = f"{method} {target} HTTP/{version}\r\nHost: test\r\n{headers}"
     if body and "content-length" not in headers.lower() and "transfer-encoding" not in headers.lower():

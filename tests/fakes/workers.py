@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from arbiter.link.scoreboard import Scoreboard
+from arbiter.observe.access import Exchange
 from arbiter.workers.context import RequestHooks, WorkerContext
 from arbiter.workers.dispatch.pool import Pool
 from arbiter.workers.dispatch.turns import Turns
@@ -85,6 +86,9 @@ class FakeLog:
     def exception(self, message: str, *args: object, **kwargs: Any) -> None:
         self._keep("error", message, args, exc_info=sys.exc_info())
 
+    def output(self, stream: str, text: str) -> None:
+        self._keep(stream, text.rstrip("\n"), ())
+
     def of(self, *levels: str) -> list[str]:
         """The texts of these levels."""
         return [text for level, text, _error in self.records if level in levels]
@@ -96,8 +100,8 @@ class FakeAccess:
     def __init__(self) -> None:
         self.exchanges: list[Any] = []
 
-    def write(self, exchange: Any) -> None:
-        self.exchanges.append(exchange)
+    def write(self, *parts: Any) -> None:
+        self.exchanges.append(Exchange(*parts))
 
 
 class FakeOrders(Orders):
@@ -140,6 +144,7 @@ class Served:
         listeners: list[socket.socket] | None = None,
         access: FakeAccess | None = None,
         hooks: RequestHooks | None = None,
+        board: Scoreboard | None = None,
         **changes: Any,
     ) -> None:
         self.config = settings(**changes)
@@ -149,7 +154,7 @@ class Served:
         self.log = FakeLog()
         self.access = access
         self.orders = FakeOrders(self.config.graceful_timeout)
-        self.board = Scoreboard(1)
+        self.board = board or Scoreboard(1)
         self.row = self.board.shared_row(0) if kind == "threaded" else self.board.row(0)
         self.retired: list[str] = []
         self.ready = threading.Event()
