@@ -1,7 +1,7 @@
 """arbiter: a multi-process supervisor and application server for Python (WSGI and ASGI).
 
-Start with `docs/design.md`; the layers, from the top: cli, supervisor and workers, control, gateways and link,
-observe and protocols, config, errors.
+Start with `docs/design.md`. The layers, from the top: cli; supervisor and workers; link; control, gateways,
+application and hooks; config; observe; protocols; errors.
 """
 
 from .version import __version__

@@ -72,7 +72,9 @@ def test_close_delimited_to_http10() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [bytearray(b"hello"), memoryview(b"hello"), memoryview(b"h-e-l-l-o")[::2]], ids=repr
+    "data",
+    [bytearray(b"hello"), memoryview(b"hello"), memoryview(b"h-e-l-l-o")[::2]],
+    ids=["bytearray", "memoryview", "sliced"],
 )
 def test_kinds_of_bytes(data: bytearray | memoryview) -> None:
     """asgi.md 42: bytearray and memoryview are bytes."""
