@@ -58,6 +58,21 @@ class Finding:
     """Requests in work beside it that are not late."""
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a worker did between two samples, in seconds."""
+
+    span: float
+    waited: float
+    """Runnable, without a processor: time that does not count against it."""
+    cpu: float
+
+    @property
+    def manner(self) -> str:
+        """In one word."""
+        return "spinning" if self.cpu > MOSTLY * (self.span - self.waited) else "blocked"
+
+
 class Health:
     """Looks at the rows, no oftener than there is something to see."""
 
@@ -69,6 +84,7 @@ class Health:
         self._awake_since = 0.0
         self._samples: dict[int, tuple[float, Sample]] = {}
         self._slow_told: dict[int, set[tuple[int, int]]] = {}
+        self._kept_waiting: dict[int, float] = {}
         self._let_off: dict[int, str] = {}
 
     def look(self, watched: Iterable[Watched], patience: Patience, now: float) -> list[ev.Event]:
@@ -89,7 +105,7 @@ class Health:
                 found.extend(self._slow(worker, patience.slow, now))
             if patience.timeout:
                 found.extend(self._stuck(worker, patience.timeout, now))
-        for memory in (self._samples, self._slow_told, self._let_off):
+        for memory in (self._samples, self._slow_told, self._kept_waiting, self._let_off):
             for key in set(memory) - seen:
                 del memory[key]
         return found
@@ -122,6 +138,7 @@ class Health:
         left = finding.limit - finding.age
         if left > 0:
             self._let_off.pop(worker.key, None)
+            self._kept_waiting.pop(worker.key, None)
             if left > FOREWARNING:
                 self._samples.pop(worker.key, None)
                 self._come_back(now + left - FOREWARNING, now)
@@ -129,16 +146,29 @@ class Health:
                 self._first_sample(worker, now)
                 self._come_back(now + left, now)
             return
-        manner = self._manner(worker, now)
-        if manner is None:
-            self._come_back(now + RECHECK / 2, now)  # no earlier sample to compare with
-        elif manner in ("starved", "stopped", "traced"):
+        current = self._look_at(worker.pid)
+        if current is not None and current.held:
             self._come_back(now + RECHECK, now)
-            if self._let_off.get(worker.key) != manner:
-                self._let_off[worker.key] = manner
-                yield ev.LetOff(worker.key, f"{finding.what}, but it is {manner}: left alone")
-        else:
-            yield ev.Overdue(worker.key, finding.age, f"{finding.what}; it is {manner}", finding.others)
+            yield from self._let_be(worker, finding, "traced" if current.traced else "stopped")
+            return
+        window = self._window(worker, current, now)
+        if window is None:
+            self._come_back(now + RECHECK / 2, now)  # no earlier sample to compare with
+            return
+        self._kept_waiting[worker.key] = self._kept_waiting.get(worker.key, 0.0) + window.waited
+        left += self._kept_waiting[worker.key]
+        if left <= 0:
+            what = f"{finding.what}; it is {window.manner}"
+            yield ev.Overdue(worker.key, finding.age, what, finding.others)
+            return
+        self._come_back(now + left, now)
+        if window.waited > MOSTLY * window.span:
+            yield from self._let_be(worker, finding, "starved")
+
+    def _let_be(self, worker: Watched, finding: Finding, manner: str) -> Iterable[ev.Event]:
+        if self._let_off.get(worker.key) != manner:
+            self._let_off[worker.key] = manner
+            yield ev.LetOff(worker.key, f"{finding.what}, but it is {manner}: left alone")
 
     def _longest(self, worker: Watched, timeout: float, now: float) -> Finding:
         """What is nearest to (or furthest beyond) its limit: a request, or the worker's own loop."""
@@ -166,22 +196,15 @@ class Health:
             if one is not None:
                 self._samples[worker.key] = (now, one)
 
-    def _manner(self, worker: Watched, now: float) -> str | None:
-        """How a late worker spends its time; None if that cannot be said yet."""
-        current = self._look_at(worker.pid)
+    def _window(self, worker: Watched, current: Sample | None, now: float) -> Window | None:
+        """How a late worker has spent the time since the sample before; None if that cannot be said yet."""
         if current is None:
-            return "blocked"  # no /proc: the plain word
-        if current.held:
-            return "traced" if current.traced else "stopped"
-        earlier = self._samples.get(worker.key)
-        if earlier is None:
-            self._samples[worker.key] = (now, current)
-            return None
-        since, before = earlier
-        span = now - since
-        if span < RECHECK / 2:
+            return Window(RECHECK, 0.0, 0.0)  # no /proc: taken for blocked
+        since, before = self._samples.get(worker.key, (now, current))
+        if worker.key in self._samples and now - since < min(RECHECK / 2, FASTEST):
             return None
         self._samples[worker.key] = (now, current)
-        if (current.waited - before.waited) / span > MOSTLY and (current.cpu - before.cpu) / span < MOSTLY:
-            return "starved"
-        return "spinning" if (current.cpu - before.cpu) / span > MOSTLY else "blocked"
+        span = now - since
+        if span <= 0:
+            return None
+        return Window(span, min(span, current.waited - before.waited), current.cpu - before.cpu)

@@ -6,6 +6,7 @@ every wait has a deadline that fails the test with the log in hand.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import re
@@ -210,11 +211,12 @@ class Server:
 
     def workers(self) -> set[int]:
         """The pids of the arbiter's living children."""
-        return {
-            child.pid
-            for child in psutil.Process(self.pid).children()
-            if child.is_running() and child.status() != psutil.STATUS_ZOMBIE
-        }
+        found = set()
+        for child in psutil.Process(self.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+                    found.add(child.pid)
+        return found
 
     def mark(self) -> int:
         """A place in the log to wait from."""

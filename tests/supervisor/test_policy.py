@@ -533,7 +533,7 @@ def test_a_recycled_worker_is_replaced_successor_first() -> None:
     assert world.ready == 4
 
 
-def test_a_killed_worker_is_replaced_at_once() -> None:
+def test_a_worker_killed_on_request_is_replaced_at_once() -> None:
     world = started()
     lucky(world)
     key = next(iter(world.processes))

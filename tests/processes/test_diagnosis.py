@@ -1,0 +1,223 @@
+"""A worker that is stuck, slow, stopped or dead says why; the others do not notice."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.processes.server import DEADLINE, Server, gone, until
+
+Serve = Callable[..., Server]
+
+STUCK = {"sync": "stuck_wsgi", "threaded": "stuck_wsgi", "asgi": "stuck_asgi"}
+
+
+@pytest.fixture
+def stuck(kind: str) -> list[str]:
+    """The command line for two workers of a kind that are given two seconds."""
+    threads = ["--threads", "3"] if kind == "threaded" else []
+    return ["-k", kind, *threads, "-w", "2", "-t", "2", f"{STUCK[kind]}:application"]
+
+
+def send(server: Server, path: str) -> socket.socket:
+    """A request that is not waited for."""
+    sock = socket.create_connection((server.host, server.port), timeout=DEADLINE)
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+    return sock
+
+
+@pytest.mark.parametrize("path", ["/sleep", "/c-code", "/loop"])
+def test_a_stuck_worker_is_diagnosed_and_replaced(
+    serve: Serve, kind: str, stuck: list[str], path: str
+) -> None:
+    """Also in C code that holds the interpreter: its stack and its request, and a successor."""
+    server = serve(*stuck)
+    before = server.workers()
+    with send(server, path):
+        found = server.log.wait(r"worker \d \(gen 1, pid (\d+)\) is stuck: .*GET " + path)
+        victim = int(found[1])
+        assert victim in before
+        assert gone(victim)
+    server.log.wait(rf"pid {victim}\) .*in work: 'GET {path}'")
+    text = server.log.text
+    report = text[text.index("is stuck") :]
+    assert re.search(rf'File ".*{STUCK[kind]}\.py", line \d+ in application', report)
+    manner = "spinning" if path != "/sleep" else "blocked"
+    assert manner in found.string
+    until(lambda: len(server.workers()) == 2, "2 workers")
+    assert "out of memory" not in text
+    assert all("pid=" in server.get() for _ in range(5))
+
+
+def test_the_others_do_not_notice(serve: Serve, stuck: list[str]) -> None:
+    server = serve(*stuck[:-1], "--slow-request", "0.5", stuck[-1])
+    with send(server, "/sleep"):
+        server.log.wait("slow request")
+        for _ in range(50):
+            server.get(timeout=10)
+        server.log.wait("is stuck")
+        for _ in range(50):
+            server.get(timeout=10)
+
+
+def test_all_threads_of_a_worker_stuck(serve: Serve) -> None:
+    server = serve("-k", "threaded", "--threads", "2", "-w", "1", "-t", "2", "stuck_wsgi:application")
+    (only,) = server.workers()
+    held = [send(server, "/sleep") for _ in range(2)]
+    server.log.wait(rf"pid {only}\) is stuck: 'GET /sleep' has taken")
+    assert f"pid={only}" not in server.get(timeout=DEADLINE)
+    assert gone(only)
+    for sock in held:
+        sock.close()
+
+
+def test_a_stuck_thread_lets_the_others_finish(serve: Serve) -> None:
+    options = ["-k", "threaded", "--threads", "3", "-w", "1", "-t", "2", "stuck_wsgi:application"]
+    server = serve(*options, "--graceful-timeout", "5")
+    (only,) = server.workers()
+    with send(server, "/sleep"):
+        mark = server.mark()
+        with send(server, "/slow") as slow:
+            until(lambda: server.log.count("is stuck") == 1, "the diagnosis")
+            assert slow.recv(100).startswith(b"HTTP/1.1 200")
+        server.log.wait(rf"pid {only}\) ", since=mark)
+        assert gone(only)
+
+
+def test_a_slow_request_is_told_and_goes_on(serve: Serve, kind: str, stuck: list[str]) -> None:
+    server = serve(*stuck[:-1], "-t", "30", "--slow-request", "1", stuck[-1])
+    assert "pid=" in server.get("/slow")
+    server.log.wait(r"slow request in worker \d \(gen 1, pid \d+\): 'GET /slow' has taken [12]\.\d s so far")
+    if kind != "asgi":
+        assert f"{STUCK[kind]}.py" in server.log.text
+    assert "is stuck" not in server.log.text
+
+
+def test_a_stopped_worker_is_left_alone(serve: Serve, stuck: list[str]) -> None:
+    """Whoever stopped it (a debugger, an operator) knows why."""
+    server = serve(*stuck)
+    victim = min(server.workers())
+    os.kill(victim, signal.SIGSTOP)
+    try:
+        server.log.wait(rf"pid {victim}\): .* but it is stopped: left alone")
+    finally:
+        os.kill(victim, signal.SIGCONT)
+    until(lambda: any(f"pid={victim}" in server.get() for _ in range(20)), "the worker serves again")
+    assert "is stuck" not in server.log.text
+
+
+def test_a_request_that_exits_takes_its_worker_and_nobody_else(serve: Serve, stuck: list[str]) -> None:
+    """os._exit(3) was a switch to turn gunicorn off with."""
+    server = serve(*stuck)
+    with send(server, "/exit") as sock:
+        assert sock.recv(100) == b""
+    server.log.wait(r"exited with status 3, unasked; in work: 'GET /exit'")
+    until(lambda: len(server.workers()) == 2, "2 workers")
+    assert "pid=" in server.get()
+
+
+def test_a_crash_leaves_its_stack_and_the_request(serve: Serve, kind: str, stuck: list[str]) -> None:
+    server = serve(*stuck)
+    for _ in range(2):
+        until(lambda: len(server.workers()) == 2, "2 workers")
+        with send(server, "/crash") as sock:
+            assert sock.recv(100) == b""
+    server.log.wait(r"was killed by SIGSEGV.*, unasked; in work: 'GET /crash'")
+    server.log.wait(r"poison request: 2 workers died while 'GET /crash' was in work")
+    assert "Fatal Python error: Segmentation fault" in server.log.text
+    assert f"{STUCK[kind]}.py" in server.log.text
+
+
+def test_an_import_that_hangs_fails_the_reload(serve: Serve, kind: str, stuck: list[str]) -> None:
+    server = serve(*stuck[:-1], "--boot-timeout", "2", stuck[-1])
+    before = server.workers()
+    server.rewrite(STUCK[kind], "import os\n", "import os\nimport threading\nthreading.Event().wait()\n")
+    server.reload(expect=r"reload failed: .* is not ready after boot_timeout = 2 s .*generation 1 goes on")
+    server.log.wait("hangs in ")
+    assert f"{STUCK[kind]}.py" in server.log.text, "the line it hangs at"
+    assert server.workers() >= before
+    assert "pid=" in server.get()
+
+
+HOOKS = {
+    "on_reload": "def on_reload(server):",
+    "nworkers_changed": "def nworkers_changed(server, new, old):",
+    "child_exit": "def child_exit(server, worker):",
+    "worker_exit": "def worker_exit(server, worker):",
+    "when_ready": "def when_ready(server):",
+}
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_hook_that_raises_is_told_and_nothing_else(serve: Serve, hook: str) -> None:
+    """In gunicorn a bug in any of these takes the site down."""
+    config = f"{HOOKS[hook]}\n    raise RuntimeError('bug in the hook')\n"
+    server = serve("-w", "2", "wsgi_app", config=config)
+    server.signal(signal.SIGTTIN)
+    server.log.wait(r"worker 3 \(gen 1, pid \d+\) ready")
+    server.signal(signal.SIGTTOU)
+    server.log.wait(r"worker \d \(gen 1, pid \d+\) ended \(scaled down\)")
+    server.reload(r"reload (done|failed)")
+    assert "pid=" in server.get()
+    server.log.wait(rf"hook {hook} raised")
+    assert "RuntimeError: bug in the hook" in server.log.text
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("hook", ["def pre_fork(server, worker):", "def post_fork(server, worker):"])
+def test_a_hook_that_raises_at_a_reload_fails_the_reload(serve: Serve, hook: str) -> None:
+    server = serve("-w", "2", "wsgi_app", config="# nothing yet\n")
+    before = server.workers()
+    server.write_config(f"{hook}\n    raise RuntimeError('bug in the hook')\n")
+    server.reload(expect="reload failed")
+    server.log.wait("RuntimeError: bug in the hook")
+    until(lambda: server.workers() == before, "the old workers and nobody else")
+    assert "pid=" in server.get()
+
+
+def test_a_configuration_with_faults_is_refused_whole(serve: Serve) -> None:
+    server = serve("wsgi_app", config="workers = 2\n")
+    before = server.workers()
+    server.write_config("workerz = 3\ntimeout = 'soon'\n")
+    server.reload(expect="reload failed: 2 faults in the configuration")
+    server.log.wait("arbiter.conf.py:1")
+    server.log.wait("arbiter.conf.py:2")
+    server.log.wait("generation 1 goes on")
+    assert server.workers() == before
+
+
+def test_a_configuration_that_exits_is_refused(serve: Serve) -> None:
+    server = serve("wsgi_app", config="workers = 2\n")
+    server.write_config("import os\nos._exit(0)\n")
+    server.reload(expect="reload failed: the process that read the configuration died")
+    assert "pid=" in server.get()
+
+
+def test_logs_on_a_full_disk_do_not_stop_the_service(serve: Serve, tmp_path: Path) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    path = tmp_path / "app.sock"
+    server = serve(
+        "-w", "2", "--error-logfile", "/dev/full", "--access-logfile", "/dev/full", "wsgi_app",
+        bind=f"unix:{path}", ready=False,
+    )  # fmt: skip
+    until(lambda: path.is_socket() and _answers(path), "an answer")
+    server.signal(signal.SIGHUP)
+    for _ in range(20):
+        assert _answers(path)
+    assert server.stop() == 0
+    assert "Traceback" not in server.log.text
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(DEADLINE)
+        sock.connect(str(path))
+        sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        return sock.recv(100).startswith(b"HTTP/1.1 200")
