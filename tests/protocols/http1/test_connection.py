@@ -154,6 +154,18 @@ def test_a_refusal_behind_a_head_request_has_its_text() -> None:
     assert conn.refuse(bad).endswith(b"\r\n\r\n400 Bad Request: bad request-target\n")
 
 
+def test_a_slow_head_leaves_nothing_behind() -> None:
+    """http.md 3, 32: the next request line is judged from its first byte, at its end."""
+    conn = connection()
+    assert conn.receive(b"\r\n" + GET[:20]) == []
+    assert len(conn.receive(GET[20:])) == 1
+    answer(conn)
+    assert conn.next_request() == []
+    [bad] = conn.receive(b"GET /\r\n")
+    assert isinstance(bad, BadRequest)
+    assert bad.reason == "HTTP/0.9 is not served"
+
+
 def test_without_pipelining_reading_goes_on() -> None:
     """http.md 34: a bound of 0 pauses at the first byte too many, not for ever."""
     conn = connection(pipeline=0)

@@ -93,6 +93,38 @@ def test_any_bytes(data: bytes, cuts: list[int]) -> None:
     same(data, cuts)
 
 
+def padded(start: bytes, end: bytes, size: int) -> bytes:
+    return start + b"a" * (size - len(start) - len(end)) + end
+
+
+@pytest.mark.parametrize("over", [0, 1])
+@pytest.mark.parametrize(
+    ("before", "line", "after", "status"),
+    [
+        (b"", (b"GET /", b" HTTP/1.1", 60), b"\r\nHost: a\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n", (b"X: ", b"", 50), b"\r\n\r\n", 431),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"a" * 47 + b"\r\nB: " + b"b" * 37 + b"\r\n",
+            (b"X: ", b"", 31),
+            b"\r\n\r\n",
+            431,
+        ),
+        (head(b"Transfer-Encoding: chunked"), (b"5;", b"", 20), b"\r\nhello\r\n0\r\n\r\n", 400),
+        (head(b"Transfer-Encoding: chunked") + b"0\r\n", (b"X: ", b"", 50), b"\r\n\r\n", 431),
+        (head(b"Transfer-Encoding: chunked"), (b"64\r\n", b"", 104), b"\r\n0\r\n\r\n", 0),
+    ],
+    ids=["request-line", "field", "head", "chunk-line", "trailer", "body"],
+)
+def test_at_the_bounds(
+    before: bytes, line: tuple[bytes, bytes, int], after: bytes, status: int, over: int
+) -> None:
+    """http.md 6, 14, 23, 25, 27, 32: what just fits passes, one byte more does not, whole or byte by byte."""
+    data = before + padded(line[0], line[1], line[2] + over) + after
+    same(data, [])
+    _, written = conversation([data], **LIMITS)
+    assert written.startswith(b"HTTP/1.1 %d " % (status or 400) if over else b"HTTP/1.1 200 OK")
+
+
 @pytest.mark.parametrize("framing", [b"Content-Length: 10", b"Transfer-Encoding: chunked"])
 def test_every_cut_in_two_of_a_request(framing: bytes) -> None:
     """http.md 32: no place is special."""
