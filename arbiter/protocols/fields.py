@@ -175,9 +175,8 @@ def parse_field(line: bytes) -> Field:
     value = value.strip(b" \t")
     if len(value.translate(None, CONTROLS)) != len(value):
         raise Refusal(400, "control byte in a field value", line)
-    check = _CHECKS.get(kind)
-    if check is not None:
-        check(value)
+    if kind in _CHECKS:
+        _CHECKS[kind](value)
     # What Field(...) does in twice the time.
     return tuple.__new__(Field, ((lower, value), kind, key, value.decode("latin-1")))
 
@@ -205,7 +204,7 @@ class FieldCache(dict[bytes, Field]):
         field = self._previous.get(line)
         if field is None:
             field = parse_field(line)
-            if field.kind in _NOT_KEPT or len(line) > self.LONGEST:
+            if field[1] in _NOT_KEPT or len(line) > self.LONGEST:
                 return field
         if len(self) >= self.ENTRIES:
             self._previous = dict(self)
