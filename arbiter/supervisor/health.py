@@ -25,7 +25,7 @@ RECHECK: Final = 1.0
 FOREWARNING: Final = 1.0
 """Seconds before a deadline at which the first of two samples of the processor is taken."""
 IDLE_BEAT: Final = 5.0
-"""Seconds between two heartbeats of a worker without connections; one with connections beats each second."""
+"""Seconds between two heartbeats of a worker at most."""
 MOSTLY: Final = 0.5
 """The share of the time between two samples that makes a worker spinning, or starved."""
 
@@ -84,7 +84,6 @@ class Health:
         self._awake_since = 0.0
         self._samples: dict[int, tuple[float, Sample]] = {}
         self._slow_told: dict[int, set[tuple[int, int]]] = {}
-        self._kept_waiting: dict[int, float] = {}
         self._let_off: dict[int, str] = {}
 
     def look(self, watched: Iterable[Watched], patience: Patience, now: float) -> list[ev.Event]:
@@ -105,7 +104,7 @@ class Health:
                 found.extend(self._slow(worker, patience.slow, now))
             if patience.timeout:
                 found.extend(self._stuck(worker, patience.timeout, now))
-        for memory in (self._samples, self._slow_told, self._kept_waiting, self._let_off):
+        for memory in (self._samples, self._slow_told, self._let_off):
             for key in set(memory) - seen:
                 del memory[key]
         return found
@@ -138,7 +137,6 @@ class Health:
         left = finding.limit - finding.age
         if left > 0:
             self._let_off.pop(worker.key, None)
-            self._kept_waiting.pop(worker.key, None)
             if left > FOREWARNING:
                 self._samples.pop(worker.key, None)
                 self._come_back(now + left - FOREWARNING, now)
@@ -155,8 +153,7 @@ class Health:
         if window is None:
             self._come_back(now + RECHECK / 2, now)  # no earlier sample to compare with
             return
-        self._kept_waiting[worker.key] = self._kept_waiting.get(worker.key, 0.0) + window.waited
-        left += self._kept_waiting[worker.key]
+        left += window.waited
         if left <= 0:
             what = f"{finding.what}; it is {window.manner}"
             yield ev.Overdue(worker.key, finding.age, what, finding.others)
@@ -179,7 +176,8 @@ class Health:
         findings = []
         if worker.kind != "sync" or not lanes:  # a sync worker does not beat while the application has it
             doing = f" at {lanes[0].text!r}" if lanes else ""
-            limit = timeout if busy else timeout + IDLE_BEAT
+            # An asgi worker with connections beats each second, every other worker at least each IDLE_BEAT.
+            limit = timeout if busy and worker.kind == "asgi" else timeout + IDLE_BEAT
             what = f"its loop has not turned for {silent:.1f} s{doing} (timeout = {timeout:g} s)"
             findings.append(Finding(silent, limit, what, 0))
         if worker.kind != "asgi":  # coroutines may take their time; see request_timeout
@@ -197,14 +195,11 @@ class Health:
                 self._samples[worker.key] = (now, one)
 
     def _window(self, worker: Watched, current: Sample | None, now: float) -> Window | None:
-        """How a late worker has spent the time since the sample before; None if that cannot be said yet."""
+        """How a late worker has spent the time since its first sample; None if that cannot be said yet."""
         if current is None:
             return Window(RECHECK, 0.0, 0.0)  # no /proc: taken for blocked
-        since, before = self._samples.get(worker.key, (now, current))
-        if worker.key in self._samples and now - since < min(RECHECK / 2, FASTEST):
-            return None
-        self._samples[worker.key] = (now, current)
+        since, before = self._samples.setdefault(worker.key, (now, current))
         span = now - since
-        if span <= 0:
+        if span < min(RECHECK / 2, FASTEST):
             return None
         return Window(span, min(span, current.waited - before.waited), current.cpu - before.cpu)

@@ -189,7 +189,7 @@ def test_a_configuration_with_faults_is_refused_whole(serve: Serve) -> None:
     server.log.wait("arbiter.conf.py:1")
     server.log.wait("arbiter.conf.py:2")
     server.log.wait("generation 1 goes on")
-    assert server.workers() == before
+    until(lambda: server.workers() == before, "the old workers and nobody else")
 
 
 def test_a_configuration_that_exits_is_refused(serve: Serve) -> None:
