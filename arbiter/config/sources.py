@@ -68,6 +68,7 @@ class Loader:
         self._environ = dict(environ)
         self._cwd = cwd
         self._footprint = Footprint()
+        self._before = Footprint()
 
     def load(self) -> Config:
         """Read everything anew. Raises `ConfigError` with all faults; then nothing has changed."""
@@ -79,8 +80,17 @@ class Loader:
             load.footprint.undo()
             self._footprint.redo()
             raise
-        self._footprint = load.footprint
+        self._before, self._footprint = self._footprint, load.footprint
         return config
+
+    def revert(self) -> None:
+        """Give the last load up: what its file did to this process is undone, that of the one before redone.
+
+        For a reload that was accepted and then failed to start, while the old configuration stays in force.
+        """
+        self._footprint.undo()
+        self._before.redo()
+        self._footprint, self._before = self._before, Footprint()
 
 
 class _Load:

@@ -344,6 +344,22 @@ def test_a_refused_reload_changes_nothing(site: Site, broken: str) -> None:
     assert "/by/conf" not in sys.path
 
 
+def test_a_reload_that_failed_to_start_is_reverted(site: Site) -> None:
+    text = "import os\nos.environ['SET_BY_CONF'] = '{}'\n"
+    site.write(text.format("old"))
+    loader = site.loader()
+    loader.load()
+    site.write(text.format("new") + "os.environ['ALSO_BY_CONF'] = 'new'\n")
+    loader.load()
+    assert (os.environ["SET_BY_CONF"], os.environ["ALSO_BY_CONF"]) == ("new", "new")
+    loader.revert()
+    assert os.environ["SET_BY_CONF"] == "old"
+    assert "ALSO_BY_CONF" not in os.environ
+    site.write("")
+    loader.load()
+    assert "SET_BY_CONF" not in os.environ
+
+
 def test_the_environment_is_kept_as_it_was(site: Site) -> None:
     environ = {"WEB_CONCURRENCY": "2"}
     loader = Loader(APP, environ, str(site.directory))
