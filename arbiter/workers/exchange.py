@@ -79,6 +79,8 @@ class Exchanges:
         self._requests_left = _requests(config.max_requests, config.max_requests_jitter)
         self._reasons_to_retire = [f"max_requests: {config.max_requests} (+ jitter) requests served"]
         self._shed_until = 0.0
+        self.serving: Connection | None = None
+        """Whose request came last; with one thread, the one the application is working on."""
 
     # -- connections
 
@@ -176,6 +178,7 @@ class Exchanges:
         http = conn.http
         row = self._row
         conn.request = request
+        self.serving = conn
         self._requests_left -= 1
         if self._requests_left <= 0:
             self.enough()

@@ -71,6 +71,10 @@ class Orders:
         self._graceful_timeout = graceful_timeout
         self._reopen = reopen
         self._closing = closing
+        self.leaving: Callable[[], None] | None = None
+        """Called by the handler of TERM, INT and QUIT, for a dispatcher whose loop does not turn while the
+        application runs: it may set a flag, no more.
+        """
         self._lifeline = lifeline
         self._noted: deque[int] = deque()
         self._wakeup_read, self._wakeup_write = socket.socketpair()
@@ -103,6 +107,8 @@ class Orders:
             self._wakeup_write.send(b"\0")
         except OSError:
             pass  # full: the loop will wake all the same
+        if self.leaving is not None and number != signal.SIGUSR1:
+            self.leaving()
 
     def fileno(self) -> int:
         """Readable when `read()` has something to do."""
@@ -143,7 +149,9 @@ class Orders:
 
     @property
     def pending(self) -> bool:
-        """A signal has arrived that nobody has read yet: the loop is busy (a sync worker, in the application)."""
+        """A signal has arrived that nobody has read yet: the loop is busy (a sync worker, in the
+        application).
+        """
         return bool(self._noted)
 
     @property

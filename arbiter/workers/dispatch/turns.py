@@ -25,6 +25,7 @@ class Turns(Core):
 
     def __init__(self, ctx: WorkerContext) -> None:
         super().__init__(ctx, multithread=False)
+        ctx.orders.leaving = self._told_to_leave
 
     serve = Core.answer
     """Then and there."""
@@ -37,6 +38,13 @@ class Turns(Core):
             else:
                 self.poller.register(conn.fd, mask)
             conn.mask = mask
+
+    def _told_to_leave(self) -> None:
+        """A signal, perhaps in the middle of the application: the answer it makes is its client's last."""
+        self.closing = True
+        conn = self.serving
+        if conn is not None and not conn.http.head_sent:
+            conn.http.keep_alive = False
 
     def adopt(self, sock: socket.socket, address: Any, listener: socket.socket) -> bool:
         """As `Core.adopt`; another one may follow only if this one did not take long."""

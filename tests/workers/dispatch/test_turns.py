@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import threading
 from typing import Any
@@ -90,6 +91,22 @@ def test_slow_requests_make_it_let_go_of_its_clients(monkeypatch: pytest.MonkeyP
         for _ in range(3):
             client.request()
             assert client.reply().get("connection") is None  # there is no sibling
+
+
+def test_told_to_leave_while_the_application_runs() -> None:
+    """http.md 40: the answer that is being made says close, although the loop has not turned."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Length", "5")])
+        served.orders.obey(signal.SIGTERM)
+        return [b"hello"]
+
+    with Served("sync", app) as served, served.connect() as client:
+        client.request()
+        assert client.reply().get("connection") == "close"
+        assert client.closed()
+        served.join()
+    assert served.status == 0
 
 
 def test_letting_go_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
