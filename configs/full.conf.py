@@ -91,6 +91,29 @@ flags and environment variables is docs/settings.md."""
 # boot_timeout = 60
 
 
+# -------------------- Preloading
+
+# Load the application once, in a process that serves nobody (the mold), and fork workers from it: they
+# share its memory, start in milliseconds, and one that dies is replaced by the code that was running,
+# whatever lies on disk. Every reload makes a new mold. `auto` does so unless the application holds
+# something that does not survive a fork (docs/fork-safety.md), which is then named in the log; `True` does
+# so even then, with a warning; `False` lets every worker load the application by itself.
+# preload_app = False
+
+# Paths, or URLs whose host and scheme the application is to see, that the mold asks the application for
+# before the first worker is forked, so that what is loaded on the first request is shared. An answer of 500
+# or above fails the start or the reload.
+# warmup_paths = []
+
+# Run Django's system checks in the mold: `default`, or `deploy` with those of `check --deploy`. Errors fail
+# the start or the reload, warnings go to the log.
+# django_check = 'off'
+
+# Seconds for which a reload keeps the mold of the generation it replaces, asleep, so that `arbiterctl
+# rollback` can bring that generation back at once. 0: not at all.
+# rollback_keep = 300
+
+
 # -------------------- Supervision
 
 # How many workers of a new generation may start at once beside the old ones, as a number or a share of

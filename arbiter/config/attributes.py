@@ -44,6 +44,12 @@ class Attributes:
     graceful_timeout: float
     boot_timeout: float
 
+    # Preloading
+    preload_app: str
+    warmup_paths: tuple[str, ...]
+    django_check: str
+    rollback_keep: float
+
     # Supervision
     reload_max_surge: str
     reload_soak: float

@@ -56,12 +56,6 @@ _RELOAD: Final = "arbiter does not watch files yet. Send it HUP: it reloads with
 FOREIGN: Final[dict[str, Foreign]] = {
     foreign.name: foreign
     for foreign in (
-        _unneeded(
-            "preload_app",
-            "arbiter does not preload the application yet; every worker imports it.",
-            "--preload",
-            switch=True,
-        ),
         _unneeded("http_parser", "arbiter has one parser.", "--http-parser"),
         _unneeded("default_proc_name", "the name is made from the application; see proc_name."),
         _unneeded("asgi_disconnect_grace_period", "arbiter does as the ASGI specification says."),

@@ -34,6 +34,8 @@ class Kind(Generic[T]):
     """Whether a value can be given as text, that is by flag or environment variable."""
     many: ClassVar[bool] = False
     """Whether the flag may be repeated."""
+    switch: ClassVar[bool] = False
+    """Whether the flag stands alone and has a twin that begins with --no-."""
 
     def read(self, value: object) -> T:
         """The value to use. Raises `Unreadable`."""
@@ -111,6 +113,7 @@ _NO: Final = frozenset({"no", "false", "off", "0"})
 class YesNo(Kind[bool]):
     """True or False; as text yes/no, on/off, true/false, 1/0."""
 
+    switch = True
     noun = "yes or no"
     metavar = ""
     example = "True or False in the file; yes or no in the environment"

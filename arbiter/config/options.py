@@ -14,7 +14,6 @@ import click
 from click.core import ParameterSource
 
 from arbiter.config.gunicorn import FOREIGN, Foreign
-from arbiter.config.kinds import YesNo
 from arbiter.config.setting import Setting
 from arbiter.config.table import SECTIONS, TABLE
 
@@ -53,7 +52,7 @@ def parameters() -> list[click.Parameter]:
 
 def _option(setting: Setting) -> click.Option:
     help = _help(setting)
-    if isinstance(setting.kind, YesNo):
+    if setting.kind.switch:
         *short, flag = setting.flags
         if flag.startswith("--no-"):  # gunicorn's way to say that something is off
             return click.Option([setting.name, *setting.flags], is_flag=True, default=None, help=help)

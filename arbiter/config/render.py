@@ -17,7 +17,6 @@ from typing import Final
 
 from arbiter.config.gunicorn import FOREIGN
 from arbiter.config.hook import Hook
-from arbiter.config.kinds import YesNo
 from arbiter.config.setting import Setting
 from arbiter.config.snapshot import Config, Entry
 from arbiter.config.system import show_variable
@@ -124,7 +123,7 @@ def _facts(setting: Setting) -> Iterator[str]:
         yield f"`{setting.kind.signature(setting.name)}`"
         return
     if setting.flags:
-        value = "" if isinstance(setting.kind, YesNo) else f" {setting.kind.metavar}"
+        value = "" if setting.kind.switch else f" {setting.kind.metavar}"
         yield f"command line: {', '.join(f'`{flag}{value}`' for flag in setting.flags)}"
     if setting.aliases:
         yield f"also called {', '.join(f'`{alias}`' for alias in setting.aliases)}"

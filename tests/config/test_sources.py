@@ -226,9 +226,9 @@ def test_gunicorns_defaults_are_accepted_in_silence(site: Site) -> None:
 
 
 def test_harmless_settings_are_accepted_and_explained(site: Site) -> None:
-    site.write("\npreload_app = True\n")
+    site.write("\nhttp_parser = "fast"\n")
     (notice,) = site.load().notices
-    assert notice.startswith("preload_app (arbiter.conf.py:2) has no effect: ")
+    assert notice.startswith("http_parser (arbiter.conf.py:2) has no effect: ")
 
 
 def test_settings_that_would_be_missed_are_refused(site: Site) -> None:

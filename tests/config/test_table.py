@@ -11,7 +11,7 @@ import pytest
 
 from arbiter.config.gunicorn import FOREIGN
 from arbiter.config.hook import Hook
-from arbiter.config.kinds import Choice, YesNo
+from arbiter.config.kinds import Choice
 from arbiter.config.options import parse
 from arbiter.config.setting import Setting
 from arbiter.config.sources import Loader
@@ -110,7 +110,7 @@ def test_by_flag(directory: Path, name: str) -> None:
 
 
 def _words(setting: Setting, flag: str) -> list[str]:
-    if not isinstance(setting.kind, YesNo):
+    if not setting.kind.switch:
         return [flag, good(setting)]
     if setting.default and flag.startswith("--"):
         return [f"--no-{flag.removeprefix('--')}"]
@@ -147,7 +147,7 @@ def test_by_file(directory: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, setting in TABLE.items() if setting.flags and not isinstance(setting.kind, YesNo)]
+    "name", [name for name, setting in TABLE.items() if setting.flags and not setting.kind.switch]
 )
 def test_a_bad_value_by_flag(directory: Path, name: str) -> None:
     setting = TABLE[name]
