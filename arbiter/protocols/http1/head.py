@@ -66,6 +66,8 @@ def parse_head(head: bytes, limits: Limits) -> Request:
         if kind:
             if kind == HOST:
                 hosts += 1
+            elif kind == CONNECTION and field[0][1] == b"keep-alive" and request.keep_alive:
+                pass  # every browser's line, and in HTTP/1.1 without effect
             elif kind != SECRET:
                 if special is None:
                     special = []
