@@ -226,7 +226,7 @@ def test_gunicorns_defaults_are_accepted_in_silence(site: Site) -> None:
 
 
 def test_harmless_settings_are_accepted_and_explained(site: Site) -> None:
-    site.write("\nhttp_parser = "fast"\n")
+    site.write("\nhttp_parser = 'fast'\n")
     (notice,) = site.load().notices
     assert notice.startswith("http_parser (arbiter.conf.py:2) has no effect: ")
 

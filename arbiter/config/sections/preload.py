@@ -1,0 +1,57 @@
+"""Loading the application once, in a mold that workers are forked from.
+
+Neighbours: `config.table` collects it; `workers.mold` and `supervisor.molding` act on it. Its one rule: see
+`config.setting`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from arbiter.config.kinds import Choice, Listing
+from arbiter.config.quantities import Duration
+from arbiter.config.setting import Effect, Setting
+from arbiter.config.warmup import Preload, WarmUp
+
+TITLE: Final = "Preloading"
+
+SETTINGS: Final = (
+    Setting(
+        "preload_app",
+        Preload(),
+        False,
+        "Load the application once, in a process that serves nobody (the mold), and fork workers from it: "
+        "they share its memory, start in milliseconds, and one that dies is replaced by the code that was "
+        "running, whatever lies on disk. Every reload makes a new mold. `auto` does so unless the application "
+        "holds something that does not survive a fork (docs/fork-safety.md), which is then named in the log; "
+        "`True` does so even then, with a warning; `False` lets every worker load the application by itself.",
+        flags=("--preload",),
+    ),
+    Setting(
+        "warmup_paths",
+        Listing(WarmUp(), empty=True),
+        "",
+        "Paths, or URLs whose host and scheme the application is to see, that the mold asks the application "
+        "for before the first worker is forked, so that what is loaded on the first request is shared. An "
+        "answer of 500 or above fails the start or the reload.",
+        flags=("--warmup-path",),
+    ),
+    Setting(
+        "django_check",
+        Choice("off", "default", "deploy", meanings={"": "off", "false": "off", "true": "default"}),
+        "off",
+        "Run Django's system checks in the mold: `default`, or `deploy` with those of `check --deploy`. "
+        "Errors fail the start or the reload, warnings go to the log.",
+        flags=("--django-check",),
+    ),
+    Setting(
+        "rollback_keep",
+        Duration(),
+        300,
+        "Seconds for which a reload keeps the mold of the generation it replaces, asleep, so that "
+        "`arbiterctl rollback` can bring that generation back at once. 0: not at all.",
+        flags=("--rollback-keep",),
+        effect=Effect.IN_PLACE,
+        least=0,
+    ),
+)
