@@ -36,6 +36,29 @@ class ExitStatus(enum.IntEnum):
     """The configuration was refused (EX_CONFIG of sysexits.h; systemd prints it as such)."""
 
 
+class ControlStatus(enum.IntEnum):
+    """The exit statuses of `arbiterctl`; documented in docs/control.md and stable."""
+
+    OK = 0
+    """Done."""
+    FAILED = 1
+    """Asked for, and it did not succeed: a reload of a broken application, a faulty configuration."""
+    USAGE = 2
+    """The command line cannot be understood (click's own status)."""
+    NOT_FOUND = 3
+    """No such arbiter runs, or it has no control socket."""
+    FORBIDDEN = 4
+    """You may not."""
+    AMBIGUOUS = 5
+    """Several arbiters run here: say which."""
+    REFUSED = 6
+    """It cannot be done now: no such worker, the arbiter is stopping."""
+    TIMEOUT = 7
+    """The arbiter does not answer."""
+    GONE = 8
+    """The arbiter ended before it had answered."""
+
+
 class ArbiterError(Exception):
     """Base of all exceptions that arbiter raises on purpose."""
 
@@ -111,6 +134,14 @@ class AppError(OperatorError):
     def __init__(self, message: str, traceback: str = "") -> None:
         super().__init__(message)
         self.traceback = traceback
+
+
+class ControlError(ArbiterError):
+    """An arbiter cannot be asked; `str()` is the whole message, `status` the exit status of `arbiterctl`."""
+
+    def __init__(self, message: str, *, status: ControlStatus = ControlStatus.FAILED) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ResponseError(ArbiterError, RuntimeError):

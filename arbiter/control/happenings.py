@@ -36,6 +36,8 @@ HAPPENINGS: Final[dict[str, str]] = {
     "worker.unkillable": "a killed worker is still there: the kernel holds it",
     "request.slow": "a request is in work for longer than `slow_request`; with its stacks",
     "request.poison": "several workers died while the same request was in work",
+    "control.act": "somebody changes something through the control socket",
+    "control.denied": "somebody was turned away from it",
     "policy.impossible": "a worker did what cannot be: a bug in arbiter",
 }
 """Each name and its meaning."""

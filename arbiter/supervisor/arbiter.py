@@ -32,16 +32,23 @@ from arbiter.supervisor.book import FOREVER, Book
 from arbiter.supervisor.dumps import Dumps
 from arbiter.supervisor.generation import Generation
 from arbiter.supervisor.health import Health, Patience, Watched
+from arbiter.supervisor.journal import Journal
+from arbiter.supervisor.ledger import Ledger, Living
+from arbiter.supervisor.outside import Outside
 from arbiter.supervisor.policy import Policy
 from arbiter.supervisor.procfs import OomCounter
 from arbiter.supervisor.recycle import Bounds, Recycler
 from arbiter.supervisor.states import SERVING
 from arbiter.supervisor.systemd import Notifier
 from arbiter.supervisor.trial import Trial
+from arbiter.supervisor.view import View
 from arbiter.supervisor.watch import Watch
 
-SPARE_ROWS: Final = 64
-"""Rows of the scoreboard beyond three per worker: room for TTIN, for surges and for what still drains."""
+ROWS_PER_SLOT: Final = 3
+SPARE_ROWS: Final = 384
+"""Rows of the scoreboard beyond three per worker: room for more workers, for surges and for what still
+drains. A row that is not used costs no memory.
+"""
 
 Entry = Callable[[WorkerSpec], int]
 
@@ -57,12 +64,15 @@ class Arbiter:
         self.generations = {first.number: first}
         self.current = first
         self.loader = loader
-        self.policy = Policy(Book(first.rules, generation=first.number, newest=first.number))
+        rows = first.config.workers * ROWS_PER_SLOT + SPARE_ROWS
+        self.policy = Policy(
+            Book(first.rules, generation=first.number, newest=first.number, most=rows // ROWS_PER_SLOT)
+        )
         self.watch = Watch()
         self.status: ExitStatus | None = None
         self._entry = entry
         self._notifier = notifier
-        self._scoreboard = Scoreboard(first.config.workers * 3 + SPARE_ROWS)
+        self._scoreboard = Scoreboard(rows)
         self._rows: dict[int, int] = {}
         self._faces: dict[int, WorkerFace] = {}
         self._lifeline_read, self._lifeline_write = os.pipe()
@@ -71,18 +81,19 @@ class Arbiter:
         self._health = Health(time.monotonic())
         self._recycler = Recycler()
         self._oom = OomCounter()
+        self.outside = self._make_outside()
         self._watchdog_due = 0.0 if notifier.interval else FOREVER
         self._trial: Trial | None = None
         self._pending: deque[ev.Event] = deque()
         self._performers: dict[type[Any], Callable[[Any], None]] = {
             act.Fork: self._fork,
             act.Send: lambda action: self.watch.send(action.key, action.signal, group=action.group),
-            act.Dump: self._dump,
+            act.Dump: lambda action: self.outside.dump(action, time.monotonic()),
             act.Inspect: self._inspect,
             act.Load: self._load,
             act.Commit: self._commit,
             act.Abandon: self._abandon,
-            act.Say: lambda action: self.log.log(action.level, "%s", action.text),
+            act.Say: lambda action: self.outside.say(action.level, action.name, action.text, action.fields),
             act.Reopen: self._reopen,
             act.Resized: self._resized,
             act.Opened: self._opened,
@@ -102,7 +113,20 @@ class Arbiter:
             self._pending.extend(happened or (ev.Tick(),))
             self._pending.extend(self._look(now))
             self._settle()
+        self.outside.stop()
         return self.status
+
+    def _make_outside(self) -> Outside:
+        view = View(
+            self.policy.book,
+            self._scoreboard,
+            self._rows,
+            lambda: self.current,
+            Journal(time.time),
+            Ledger(),
+            time.monotonic(),
+        )
+        return Outside(view, self.watch, self._dumps, self.log, lambda: _check(self.loader), self._disown)
 
     def _settle(self) -> None:
         """Let the policy see everything that is pending, also what its own actions bring about."""
@@ -112,7 +136,10 @@ class Arbiter:
                 event = dataclasses.replace(event, loads=self._loads())
             elif isinstance(event, ev.Gone):
                 event = self._bury(event)
+            before = self.outside.view.journal.number
             self._perform(self.policy.decide(event, time.monotonic()))
+            self.outside.decided(event, self.outside.view.journal.since(before))
+        self.outside.settled()
 
     def _perform(self, actions: list[act.Action]) -> None:
         for action in actions:
@@ -123,7 +150,7 @@ class Arbiter:
     def _until_due(self) -> float:
         now = time.monotonic()
         due = min(self.policy.wake_at(), self._health.due, self._recycler.due)
-        due = min(due, self._watchdog_due, self._dumps.due)
+        due = min(due, self._watchdog_due, self._dumps.due, self.outside.due)
         if self._trial is not None:
             due = min(due, self._trial.deadline)
         return FOREVER if due == FOREVER else max(0.0, due - now)
@@ -136,6 +163,7 @@ class Arbiter:
         if self._trial is not None and now >= self._trial.deadline:
             return list(self._tried("reading the configuration took too long"))
         self._dumps.collect(now)
+        self.outside.look(now)
         config = self.current.config
         watched = [
             Watched(key, child.pid, child.kind, self._scoreboard.row(self._rows[key]))
@@ -208,6 +236,7 @@ class Arbiter:
         """In a child: close what is the arbiter's alone."""
         self.watch.abandon()
         self._dumps.abandon()
+        self.outside.abandon()
         os.close(self._lifeline_write)
         for close in more:
             close()
@@ -231,14 +260,13 @@ class Arbiter:
             lanes = self._scoreboard.row(row).lanes()
             requests = tuple((lane.text, now - lane.since_ns / 1e9) for lane in lanes)
             event = dataclasses.replace(event, requests=requests, no_memory=self._oom.rose())
+            child = self.policy.book.children[event.key]
+            self.outside.view.ledger.bury(Living(event.key, child.slot, child.pid, self._scoreboard.row(row)))
             self._scoreboard.row(row).clear()
         if face is not None:
             self.current.server.WORKERS.pop(int(face.pid), None)
             self._hook("child_exit", self.current.server, face)
         return event
-
-    def _dump(self, action: act.Dump) -> None:
-        self._dumps.ask(action.key, self.watch.pid(action.key), action.level, action.text, time.monotonic())
 
     def _inspect(self, action: act.Inspect) -> None:
         """Add up what the new generation and the others have answered."""
@@ -308,6 +336,7 @@ class Arbiter:
             self.logs.reconfigure(self.current.config)
         except OperatorError as error:
             self.log.error("%s", error)
+        self.outside.reconfigure(self.current.config)
         for listener in self.current.listeners:
             if listener not in before.listeners:
                 self.log.info("Listening at: %s", listener.url)

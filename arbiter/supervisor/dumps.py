@@ -1,8 +1,8 @@
-"""Stacks asked for and not yet in the log.
+"""Stacks asked for and not yet handed out.
 
-Neighbours: `arbiter` asks and comes back; `link.stacks` is the file a worker writes to. Its one rule:
-asking does not wait. The worker's C code answers within a millisecond, its event loop (for the tasks) a
-little later, and one record holds all.
+Neighbours: `arbiter` asks, for its log and for `arbiterctl`, and comes back; `link.stacks` is the file a
+worker writes to. Its one rule: asking does not wait. The worker's C code answers within a millisecond, its
+event loop (for the tasks) a little later, and one text holds all.
 """
 
 from __future__ import annotations
@@ -29,14 +29,12 @@ PATIENCE: Final = 0.2
 @dataclass(frozen=True, slots=True)
 class _Asked:
     key: int
-    pid: int
     due: float
-    level: int
-    text: str
+    then: Callable[[str], None]
 
 
 class Dumps:
-    """The stack files of all children, by key, and the records that wait for one."""
+    """The stack files of all children, by key, and who waits for what is written into one."""
 
     def __init__(self, log: Log, send: Callable[[int, int], None]) -> None:
         self._log = log
@@ -53,20 +51,19 @@ class Dumps:
         """A child has been born with `file`."""
         self._files[key] = file
 
-    def ask(self, key: int, pid: int, level: int, text: str, now: float) -> None:
-        """Have child `key` write its stacks; they go into the log below `text`."""
+    def ask(self, key: int, now: float, then: Callable[[str], None]) -> None:
+        """Have child `key` write its stacks; `then` gets them, "" if it writes none."""
         self._send(key, DUMP_SIGNAL)
-        self._asked.append(_Asked(key, pid, now + PATIENCE, level, text))
+        self._asked.append(_Asked(key, now + PATIENCE, then))
 
     def collect(self, now: float) -> None:
-        """Log what is due."""
-        for one in [one for one in self._asked if one.due <= now]:
-            self._record(one)
+        """Hand out what is due."""
+        for key in {one.key for one in self._asked if one.due <= now}:
+            self._hand_out(key)
 
     def bury(self, key: int) -> None:
-        """Child `key` is dead: log what it still had to say and let its file go."""
-        for one in [one for one in self._asked if one.key == key]:
-            self._record(one)
+        """Child `key` is dead: hand out or log what it still had to say and let its file go."""
+        self._hand_out(key)
         file = self._files.pop(key, None)
         if file is None:
             return
@@ -79,11 +76,16 @@ class Dumps:
         for file in self._files.values():
             file.close()
 
-    def _record(self, one: _Asked) -> None:
-        self._asked.remove(one)
-        file = self._files.get(one.key)
+    def _hand_out(self, key: int) -> None:
+        """Whoever waits for this child gets the same: the file holds all that it was made to write."""
+        mine = [one for one in self._asked if one.key == key]
+        if not mine:
+            return
+        self._asked = [one for one in self._asked if one.key != key]
+        file = self._files.get(key)
         stacks = trim(file.take()) if file is not None else ""
-        self._log.log(one.level, "%s%s\n%s", one.text, _resources(one.pid), stacks or "(it wrote no stacks)")
+        for one in mine:
+            one.then(stacks)
 
 
 def trim(stacks: str) -> str:
@@ -101,7 +103,7 @@ def trim(stacks: str) -> str:
     return "\n".join(lines)
 
 
-def _resources(pid: int) -> str:
+def resources(pid: int) -> str:
     """ " (12.3 s of CPU, 73 MiB RSS, 15 MiB of its own)", or as much as the kernel tells."""
     parts = []
     now = sample(pid)

@@ -18,7 +18,8 @@ from arbiter.supervisor.book import Rules
 @dataclass(frozen=True, slots=True)
 class Asked:
     """An operator asks for something; `origin` says how ("signal HUP"). `loads` are requests in work by
-    child key; `amount` is the number for scaling, `key` the child for what concerns one.
+    child key; `amount` is the number for scaling, `key` the child for what concerns one; `ticket`: whoever
+    asked wants to know what becomes of it.
     """
 
     verb: Verb
@@ -26,6 +27,7 @@ class Asked:
     loads: Mapping[int, int] = field(default_factory=dict)
     amount: int = 1
     key: int = 0
+    ticket: int = 0
 
 
 @dataclass(frozen=True, slots=True)

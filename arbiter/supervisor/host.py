@@ -71,6 +71,7 @@ def _serve(
     generation = Generation(1, config, listeners, server)
     arbiter = Arbiter(generation, loader, logs, log, entry, systemd.Notifier(os.environ))
     try:
+        arbiter.outside.open(config, os.environ)
         status = arbiter.run()
     finally:
         try:

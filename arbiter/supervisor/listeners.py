@@ -88,7 +88,7 @@ def open_all(
         for address in config.bind:
             listener = kept.get(address)
             if listener is None:
-                listener = _open(address, config)
+                listener = open_one(address, config)
                 fresh.append(listener)
             result.append(listener)
     except ListenError:
@@ -124,7 +124,8 @@ def deafen(listener: Listener) -> None:
         sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
-def _open(address: Address, config: Config) -> Listener:
+def open_one(address: Address, config: Config, setting: str = "bind") -> Listener:
+    """A new listener for an address of the named setting. Raises `ListenError`."""
     try:
         if address.kind == "fd":
             return _listening(address, _from_fd(address), config)
@@ -136,7 +137,7 @@ def _open(address: Address, config: Config) -> Listener:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if config.reuse_port:
+            if config.reuse_port and setting == "bind":
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind(target)
             return _listening(address, sock, config)
@@ -145,7 +146,7 @@ def _open(address: Address, config: Config) -> Listener:
             raise
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}.")
-        raise ListenError(f"bind = {str(address)!r} ({config.origin('bind')}): {reason}") from error
+        raise ListenError(f"{setting} = {str(address)!r} ({config.origin(setting)}): {reason}") from error
 
 
 def _open_unix(address: Address, config: Config) -> Listener:

@@ -52,6 +52,18 @@ def sample(pid: int, root: Path = Path("/proc")) -> Sample | None:
     return Sample(fields[0], cpu, _waited(here), tracer != "0")
 
 
+def glance(pid: int, root: Path = Path("/proc")) -> tuple[str, float]:
+    """State and processor time (s) of a process, as `Sample` has them, by reading one file; ("", 0.0) if
+    unknown.
+    """
+    try:
+        stat = (root / str(pid) / "stat").read_bytes()
+        fields = stat[stat.rindex(b")") + 2 :].split()
+        return fields[0].decode("ascii", "replace"), (int(fields[11]) + int(fields[12])) * _TICK
+    except (OSError, ValueError, IndexError):
+        return "", 0.0
+
+
 def _waited(here: Path) -> float:
     """Run-queue wait of all threads (schedstat: time on the processor, time waiting, in ns)."""
     total = 0

@@ -153,6 +153,11 @@ class Watch:
         self._readers[fd] = take
         self._poll.register(fd, select.POLLIN)
 
+    def interest(self, fd: int, *, read: bool, write: bool) -> None:
+        """What else of `fd` is waited for: `add_reader`'s function is called for room to write, too."""
+        if fd in self._readers:
+            self._poll.modify(fd, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+
     def remove_reader(self, fd: int) -> None:
         """No more."""
         if self._readers.pop(fd, None) is not None:

@@ -1,0 +1,193 @@
+"""The arbiter's face to the outside: control socket, metrics and health, what was said, what was counted.
+
+Neighbours: `arbiter` holds one and tells it what happens; `plane` and `exporter` serve. Its one rule: none of
+it is needed to serve the site; what cannot be opened is told, and everything else goes on.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from arbiter.config.snapshot import Config
+from arbiter.errors import FilesError, ListenError
+from arbiter.link.scoreboard import Word
+from arbiter.observe.logs import LEVELS, Log
+from arbiter.supervisor import actions as act
+from arbiter.supervisor import events as ev
+from arbiter.supervisor import listeners as sockets
+from arbiter.supervisor.book import FOREVER
+from arbiter.supervisor.dumps import Dumps, resources
+from arbiter.supervisor.exporter import Exporter
+from arbiter.supervisor.journal import Happening
+from arbiter.supervisor.listeners import Listener
+from arbiter.supervisor.plane import Plane
+from arbiter.supervisor.rendezvous import open_socket
+from arbiter.supervisor.states import SERVING
+from arbiter.supervisor.trial import Trial
+from arbiter.supervisor.view import View
+from arbiter.supervisor.watch import Watch
+
+
+class Outside:
+    """See the module's text. `try_config` reads the configuration; it runs in a process of its own, in which
+    `disown` closes what is the arbiter's.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        watch: Watch,
+        dumps: Dumps,
+        log: Log,
+        try_config: Callable[[], None],
+        disown: Callable[[], None],
+    ) -> None:
+        self.view = view
+        self._watch = watch
+        self._dumps = dumps
+        self._log = log
+        self._try_config = try_config
+        self._disown = disown
+        self._plane: Plane | None = None
+        self._exporter = Exporter(watch, view, time.monotonic)
+        self._listener: Listener | None = None
+        self._trial: tuple[Trial, Callable[[str], None]] | None = None
+
+    # -- the sockets
+
+    def open(self, config: Config, environ: Mapping[str, str]) -> None:
+        """Open what the configuration asks for. Raises `ListenError` for `metrics_bind` alone."""
+        self._move_exporter(config)
+        if config.control_socket_disable:
+            return
+        try:
+            listener, path = open_socket(config, environ)
+        except FilesError as error:
+            self._log.warning("%s", error)
+            return
+        self._plane = Plane(self._watch, listener, path, self.view, self, time.monotonic)
+        self._log.info("Control socket at: %s", path)
+
+    def reconfigure(self, config: Config) -> None:
+        """A reload is in force: move to another `metrics_bind`, or stay if that cannot be."""
+        try:
+            self._move_exporter(config)
+        except ListenError as error:
+            self._log.error("%s Metrics stay where they are.", error)
+
+    def _move_exporter(self, config: Config) -> None:
+        before, address = self._listener, config.metrics_bind
+        if (before.address if before else None) == address:
+            return
+        listener = sockets.open_one(address, config, "metrics_bind") if address else None
+        self._exporter.stop()
+        if before is not None:
+            sockets.close_all([before])
+        self._listener = listener
+        if listener is not None:
+            self._exporter.serve(listener.socket)
+            self._log.info("Metrics at: %s", listener.url)
+
+    def stop(self) -> None:
+        """The arbiter ends."""
+        if self._plane is not None:
+            self._plane.stop()
+        self._exporter.stop()
+        if self._listener is not None:
+            sockets.close_all([self._listener])
+
+    def abandon(self) -> None:
+        """In a forked child: none of it is its own."""
+        if self._plane is not None:
+            self._plane.service.abandon()
+        self._exporter.abandon()
+
+    # -- what the arbiter tells
+
+    @property
+    def due(self) -> float:
+        """When to call `look` (monotonic s)."""
+        due = min(self.view.ledger.due, self._exporter.due, self._plane.due if self._plane else FOREVER)
+        return min(due, self._trial[0].deadline) if self._trial else due
+
+    def look(self, now: float) -> None:
+        """Time has passed."""
+        self.view.ledger.sample(self.view.living(), now)
+        self._exporter.look(now)
+        if self._plane is not None:
+            self._plane.service.look(now)
+        if self._trial is not None and now >= self._trial[0].deadline:
+            self._checked("reading the configuration took too long")
+
+    def say(self, level: int, name: str, text: str, fields: Mapping[str, Any]) -> None:
+        """Into the log and the journal."""
+        self._log.log(level, "%s", text, event=name, fields=dict(fields))
+        self.view.journal.add(level, name, text, fields)
+
+    def dump(self, action: act.Dump, now: float) -> None:
+        """Take a child's stacks and say them."""
+        pid = self._watch.pid(action.key)
+
+        def then(stacks: str) -> None:
+            text = f"{action.text}{resources(pid)}"
+            stacks = stacks or "(it wrote no stacks)"
+            self._log.log(action.level, "%s\n%s", text, stacks, event=action.name, fields={"pid": pid})
+            self.view.journal.add_dump(action.level, action.name, text, {"pid": pid}, stacks)
+
+        self._dumps.ask(action.key, now, then)
+
+    def decided(self, event: ev.Event, said: list[Happening]) -> None:
+        """The policy has dealt with an event, and has said this."""
+        if self._plane is not None and isinstance(event, ev.Asked) and event.ticket:
+            self._plane.decided(event, said)
+
+    def settled(self) -> None:
+        """Nothing is pending."""
+        if self._plane is not None:
+            self._plane.settled()
+
+    # -- what the plane asks for (see `plane.Hands`)
+
+    def stacks(self, key: int, then: Callable[[str], None]) -> None:
+        """Take a child's stacks; `then` gets them."""
+        self._dumps.ask(key, time.monotonic(), then)
+
+    def log_level(self, level: str) -> None:
+        """Set it, here and in the workers, which look when they are told to reopen their logs."""
+        self._log.error_log.setLevel(LEVELS[level])
+        for worker in self.view.living():
+            worker.row.words[Word.LOG_LEVEL] = LEVELS[level]
+            if self.view.book.children[worker.key].state in SERVING:
+                self._watch.send(worker.key, signal.SIGUSR1)
+
+    def metrics(self) -> str:
+        """All of them, as text."""
+        return self._exporter.metrics()
+
+    def check(self, then: Callable[[str], None]) -> bool:
+        """Read the configuration in a process of its own; `then` gets what is wrong with it. False: busy."""
+        if self._trial is not None:
+            return False
+        try:
+            trial = Trial(0, self._try_config, self._disown, time.monotonic())
+        except OSError as error:
+            then(f"no process to read the configuration in: {error}")
+            return True
+        self._trial = trial, then
+        self._watch.add_reader(trial.fileno(), self._check_said)
+        return True
+
+    def _check_said(self) -> Iterable[ev.Event]:
+        if self._trial is not None and self._trial[0].read():
+            self._checked(self._trial[0].problem)
+        return ()
+
+    def _checked(self, problem: str) -> None:
+        assert self._trial is not None
+        (trial, then), self._trial = self._trial, None
+        self._watch.remove_reader(trial.fileno())
+        trial.end()
+        then(problem)

@@ -1,0 +1,379 @@
+"""The control plane: `arbiterctl`'s other end, inside the arbiter's poll loop.
+
+Neighbours: `service` holds the connections, `peers` says who they are, `answers` what they see; what changes
+something goes to the policy as an event. Its one rule: whoever asks is known by the kernel's word, may do
+what their role allows, and leaves a line in the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, Protocol
+
+from arbiter.control import session as wire
+from arbiter.control.commands import Role, Verb
+from arbiter.control.session import Fault, FaultKind, Frames, Request
+from arbiter.observe.logs import LEVELS
+from arbiter.supervisor import answers, waits
+from arbiter.supervisor import events as ev
+from arbiter.supervisor.book import FOREVER
+from arbiter.supervisor.journal import Happening
+from arbiter.supervisor.peers import Peer, identify, role_of
+from arbiter.supervisor.service import Bounds, Connection, Service
+from arbiter.supervisor.view import View
+from arbiter.supervisor.waits import Wait
+from arbiter.supervisor.watch import Watch
+
+BOUNDS: Final = Bounds(connections=64, out=wire.MAX_ANSWER + 65536, out_all=2 * wire.MAX_ANSWER, stalled=10.0)
+FIRST: Final = 10.0
+"""Seconds until a peer must have asked for something."""
+IDLE: Final = 300.0
+"""Seconds it may be silent after that."""
+AT_ONCE: Final = 8
+"""Requests of one peer that may be under way."""
+DENIALS: Final = 60.0
+"""Seconds between two records of peers turned away; in between they are counted."""
+
+
+class Hands(Protocol):
+    """What the arbiter does for the plane beside the policy's actions."""
+
+    def say(self, level: int, name: str, text: str, fields: Mapping[str, Any]) -> None:
+        """Into the log and the journal."""
+        ...
+
+    def stacks(self, key: int, then: Callable[[str], None]) -> None:
+        """Take a child's stacks; `then` gets them."""
+        ...
+
+    def log_level(self, level: str) -> None:
+        """Set it, here and in the workers."""
+        ...
+
+    def check(self, then: Callable[[str], None]) -> bool:
+        """Read the configuration in a process of its own; `then` gets what is wrong with it. False: busy."""
+        ...
+
+    def metrics(self) -> str:
+        """All of them, as text."""
+        ...
+
+
+class Plane:
+    """See the module's text. `clock` gives monotonic seconds."""
+
+    def __init__(
+        self,
+        watch: Watch,
+        listener: socket.socket,
+        path: str,
+        view: View,
+        hands: Hands,
+        clock: Callable[[], float],
+    ) -> None:
+        self.path = path
+        self.view = view
+        self.hands = hands
+        self.clock = clock
+        self.waits: list[Wait] = []
+        self.tickets: dict[int, Wait] = {}
+        self.service = Service(watch, listener, BOUNDS, self._greet, clock)
+        self._identity = os.lstat(path)
+        self._next_ticket = 1
+        self._denied = 0
+        self._denied_at = -FOREVER
+        view.journal.followers.append(self._heard)
+
+    @property
+    def due(self) -> float:
+        """When to call `service.look` (monotonic s)."""
+        return self.service.due
+
+    def stop(self) -> None:
+        """Close all; remove the socket if it is still this one."""
+        self.service.stop()
+        with contextlib.suppress(OSError):
+            there = os.lstat(self.path)
+            if (there.st_dev, there.st_ino) == (self._identity.st_dev, self._identity.st_ino):
+                os.unlink(self.path)
+
+    # -- peers
+
+    def _greet(self, connection: Connection, now: float) -> Session | None:
+        peer = identify(connection.sock, self.view.pid)
+        role = role_of(peer, self.view.current().config) if peer else None
+        if peer is None or role is None:
+            self.deny(peer, "may not use the control socket", now)
+            who = f"uid {peer.uid}" if peer else "this peer"
+            message = f"{who} is in none of control_observers, control_operators, control_admins"
+            connection.send(wire.fault(0, Fault(FaultKind.FORBIDDEN, message)))
+            return None
+        connection.deadline = now + FIRST
+        return Session(self, connection, peer, role)
+
+    def deny(self, peer: Peer | None, what: str, now: float) -> None:
+        """Log that somebody was turned away, seldom."""
+        self._denied += 1
+        if now >= self._denied_at + DENIALS:
+            more = f" ({self._denied} times since the last such record)" if self._denied > 1 else ""
+            self.hands.say(logging.WARNING, "control.denied", f"{peer or 'a peer'} {what}{more}", {})
+            self._denied, self._denied_at = 0, now
+
+    # -- words that end later
+
+    def ask(
+        self, session: Session, number: int, goal: waits.Goal | None, *asked: ev.Asked
+    ) -> Iterator[ev.Event]:
+        """Put events before the policy for a request; its answer follows from what becomes of them."""
+        wait = Wait(session, number, len(asked), goal)
+        self.waits.append(wait)
+        for event in asked:
+            ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
+            self.tickets[ticket] = wait
+            yield ev.Asked(event.verb, event.origin, amount=event.amount, key=event.key, ticket=ticket)
+
+    def decided(self, event: ev.Asked, said: list[Happening]) -> None:
+        """The policy has dealt with an event."""
+        wait = self.tickets.pop(event.ticket, None)
+        if wait is not None:
+            wait.decided(said, self.view.book)
+
+    def settled(self) -> None:
+        """Nothing is pending: see who has what they waited for."""
+        for wait in self.waits:
+            wait.seen(self.view.book)
+        self.waits = [wait for wait in self.waits if not wait.ended]
+
+    def forget(self, session: Session) -> None:
+        """A session has ended; what it asked for goes on."""
+        for wait in self.waits:
+            wait.ended = wait.ended or wait.asker is session
+        self.waits = [wait for wait in self.waits if not wait.ended]
+
+    def _heard(self, happening: Happening) -> None:
+        for wait in list(self.waits):
+            wait.heard(happening)
+
+
+class Session:
+    """One connection to the control socket."""
+
+    def __init__(self, plane: Plane, connection: Connection, peer: Peer, role: Role) -> None:
+        self.precious = False
+        self._plane = plane
+        self._connection = connection
+        self._peer = peer
+        self._role = role
+        self._frames = Frames(wire.MAX_REQUEST)
+        self._under_way: set[int] = set()
+        self._follower: Callable[[Happening], None] | None = None
+        self._words: dict[str, Callable[[Request], Iterable[ev.Event]]] = {
+            "status": lambda r: self._answer(r, answers.status(self._view, self._now)),
+            "top": lambda r: self._answer(r, answers.status(self._view, self._now)),
+            "show": self._show,
+            "stacks": self._stacks,
+            "slow": lambda r: self._answer(r, {"slow": self._view.journal.dumps(_count(r, 32))}),
+            "events": self._events,
+            "reload": lambda r: self._ask(r, Verb.RELOAD, goal=waits.Reloaded()),
+            "scale": self._scale,
+            "recycle": self._recycle,
+            "drain": lambda r: self._ask(r, Verb.DRAIN),
+            "undrain": lambda r: self._ask(r, Verb.UNDRAIN),
+            "kill": lambda r: self._ask(r, Verb.KILL, key=self._view.find(r.arguments["worker"]).key),
+            "reopen-logs": lambda r: self._ask(r, Verb.REOPEN_LOGS),
+            "loglevel": self._loglevel,
+            "config": lambda r: self._answer(r, answers.config(self._view, r.arguments["name"])),
+            "check": self._check,
+            "metrics": lambda r: self._answer(r, {"text": self._plane.hands.metrics()}),
+            "stop": lambda r: self._ask(
+                r, Verb.QUIT if r.arguments["now"] else Verb.STOP, goal=waits.Stopped()
+            ),
+            "ping": lambda r: self._answer(r, answers.ping(self._view)),
+            "version": lambda r: self._answer(r, answers.version()),
+        }
+
+    @property
+    def _view(self) -> View:
+        return self._plane.view
+
+    @property
+    def _now(self) -> float:
+        return self._plane.clock()
+
+    # -- the connection
+
+    def received(self, data: bytes) -> Iterator[ev.Event]:
+        """Answer what has come, or put it before the policy."""
+        try:
+            messages = self._frames.feed(data)
+            if len(messages) > AT_ONCE:
+                raise Fault(FaultKind.BUSY, f"more than {AT_ONCE} requests at once")
+        except Fault as fault:
+            self._connection.send(wire.fault(0, fault))
+            self._connection.finish()
+            return
+        for message in messages:
+            yield from self._obey(message)
+        self._rest()
+
+    def ended(self) -> None:
+        """The connection is closed."""
+        self._plane.forget(self)
+        if self._follower is not None:
+            self._view.journal.followers.remove(self._follower)
+            self._follower = None
+
+    def _obey(self, message: dict[str, Any]) -> Iterator[ev.Event]:
+        number = message.get("id")
+        number = number if isinstance(number, int) else 0
+        try:
+            request = wire.read_request(message)
+            if request.command.role > self._role:
+                self._plane.deny(self._peer, f"may not {request.command.word}", self._now)
+                raise Fault(FaultKind.FORBIDDEN, self._why_not(request))
+            if request.id in self._under_way or len(self._under_way) >= AT_ONCE:
+                raise Fault(FaultKind.BUSY, f"the id is in use, or {AT_ONCE} requests are under way")
+            self._under_way.add(request.id)
+            if request.command.role > Role.OBSERVER:
+                self._audit(request)
+            yield from self._words[request.command.word](request)
+        except Fault as fault:
+            self.settle(number, fault)
+
+    def _why_not(self, request: Request) -> str:
+        wanted = request.command.role.name.lower()
+        if self._peer.below:
+            return f"{request.command.word} is not for this arbiter's own workers and what they start"
+        return (
+            f"{request.command.word} is for {wanted}s; uid {self._peer.uid} is an {self._role.name.lower()} "
+            f"(see control_{wanted}s)"
+        )
+
+    def _audit(self, request: Request) -> None:
+        given = "".join(f" {key}={value}" for key, value in request.arguments.items() if value)
+        text = f"control: {request.command.word}{given} ({self._peer})"
+        fields = {"word": request.command.word, "uid": self._peer.uid, "peer": self._peer.pid}
+        self._plane.hands.say(logging.INFO, "control.act", text, fields)
+
+    def _rest(self) -> None:
+        """How long it may be silent now."""
+        self.precious = bool(self._under_way) and not self._peer.below
+        if self._under_way:
+            self._connection.deadline = FOREVER
+        else:
+            self._connection.deadline = self._now + (FIRST if self._frames.incomplete else IDLE)
+
+    # -- answers
+
+    def _answer(self, request: Request, what: dict[str, Any]) -> tuple[ev.Event, ...]:
+        self.settle(request.id, what)
+        return ()
+
+    def settle(self, number: int, verdict: dict[str, Any] | Fault) -> None:
+        """End a request."""
+        self._under_way.discard(number)
+        if isinstance(verdict, Fault):
+            self._connection.send(wire.fault(number, verdict))
+        else:
+            self._connection.send(wire.result(number, verdict))
+        self._rest()
+
+    def tell(self, number: int, happening: Happening) -> None:
+        """Something happened on the way of a request."""
+        self._connection.send(wire.progress(number, happening.plain()))
+
+    # -- words
+
+    def _ask(
+        self, request: Request, verb: Verb, *, goal: waits.Goal | None = None, amount: int = 1, key: int = 0
+    ) -> Iterator[ev.Event]:
+        asked = ev.Asked(verb, self._origin, amount=amount, key=key)
+        waited = goal if request.arguments.get("wait") else None
+        return self._plane.ask(self, request.id, waited, asked)
+
+    @property
+    def _origin(self) -> str:
+        return f"arbiterctl, {self._peer}"
+
+    def _scale(self, request: Request) -> Iterator[ev.Event]:
+        text: str = request.arguments["to"]
+        digits = text.lstrip("+-")
+        if len(text) - len(digits) > 1 or not digits.isascii() or not digits.isdigit() or len(digits) > 6:
+            raise Fault(FaultKind.USAGE, f"{text!r} is not a number of workers: write N, +N or -N")
+        verb = {"+": Verb.SCALE_UP, "-": Verb.SCALE_DOWN}.get(text[0], Verb.SCALE)
+        most = self._view.book.most
+        if verb is Verb.SCALE and not 1 <= int(digits) <= most:
+            raise Fault(FaultKind.REFUSED, f"there can be from 1 to {most} workers, not {int(digits)}")
+        return self._ask(request, verb, goal=waits.Scaled(), amount=int(digits))
+
+    def _recycle(self, request: Request) -> Iterator[ev.Event]:
+        if request.arguments["worker"] == "all":
+            keys = [child.key for child in self._view.book.serving()]
+            if not keys:
+                raise Fault(FaultKind.REFUSED, "no worker serves")
+        else:
+            keys = [self._view.find(request.arguments["worker"]).key]
+        goal = waits.Departed(keys) if request.arguments["wait"] else None
+        asked = [ev.Asked(Verb.RECYCLE, self._origin, key=key) for key in keys]
+        return self._plane.ask(self, request.id, goal, *asked)
+
+    def _show(self, request: Request) -> Iterable[ev.Event]:
+        child = self._view.find(request.arguments["worker"])
+        return self._answer(request, answers.show(self._view, child, self._now))
+
+    def _stacks(self, request: Request) -> Iterable[ev.Event]:
+        child = self._view.find(request.arguments["worker"])
+        name, held = child.name, self._view.held(child.pid)
+
+        def then(stacks: str) -> None:
+            why = f"(it wrote none{': it is ' + held if held else ''})"
+            self.settle(request.id, {"worker": name, "stacks": stacks or why})
+
+        self._plane.hands.stacks(child.key, then)
+        return ()
+
+    def _events(self, request: Request) -> Iterable[ev.Event]:
+        least = LEVELS.get(request.arguments["level"] or "", 0)
+        kept = self._view.journal.recent(_count(request, 1000), least)
+        if not request.arguments["follow"]:
+            return self._answer(request, {"events": [happening.plain() for happening in kept]})
+        if self._follower is not None:
+            raise Fault(FaultKind.BUSY, "events are being followed already")
+        for happening in kept:
+            self.tell(request.id, happening)
+
+        def follow(happening: Happening) -> None:
+            if happening.level >= least:
+                self.tell(request.id, happening)
+
+        if not self._connection.closed:
+            self._follower = follow
+            self._view.journal.followers.append(follow)
+        return ()
+
+    def _loglevel(self, request: Request) -> Iterable[ev.Event]:
+        level = request.arguments["level"]
+        self._plane.hands.log_level(level)
+        return self._answer(request, {"said": f"log level {level}, until the next reload"})
+
+    def _check(self, request: Request) -> Iterable[ev.Event]:
+        def then(problem: str) -> None:
+            verdict = Fault(FaultKind.FAILED, problem) if problem else {"said": "the configuration is fine"}
+            self.settle(request.id, verdict)
+
+        if not self._plane.hands.check(then):
+            raise Fault(FaultKind.BUSY, "a configuration is being checked already")
+        return ()
+
+
+def _count(request: Request, default: int) -> int:
+    count = request.arguments["count"]
+    if count is None:
+        return default
+    if count < 1:
+        raise Fault(FaultKind.USAGE, "count is at least 1")
+    return int(count)
