@@ -202,4 +202,6 @@ class Health:
         span = now - since
         if span < min(RECHECK / 2, FASTEST):
             return None
-        return Window(span, min(span, current.waited - before.waited), current.cpu - before.cpu)
+        cpu = current.cpu - before.cpu
+        # The waiting of several threads adds up to more than there was; whatever ran did not wait.
+        return Window(span, max(0.0, min(span - cpu, current.waited - before.waited)), cpu)

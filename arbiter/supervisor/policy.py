@@ -460,6 +460,9 @@ class Policy(Moves):
             self._kill(child, child.reason, now)
         elif child.others:
             self._drain(child, child.reason, now)
+            child.deadline = min(
+                child.deadline, now + self.book.rules.timeout + RUNG
+            )  # then they are late, too
         else:
             self._move(child, Input.QUIT, now)
             child.deadline = now + RUNG
