@@ -96,8 +96,8 @@ flags and environment variables is docs/settings.md."""
 # Load the application once, in a process that serves nobody (the mold), and fork workers from it: they
 # share its memory, start in milliseconds, and one that dies is replaced by the code that was running,
 # whatever lies on disk. Every reload makes a new mold. `auto` does so unless the application holds
-# something that does not survive a fork (docs/fork-safety.md), then named in the log; `True` does so even
-# then, with a warning; `False` lets every worker load the application by itself.
+# something that does not survive a fork (docs/fork-safety.md), which the log then names; `True` does so
+# even then, with a warning; `False` lets every worker load it by itself.
 # preload_app = False
 
 # Paths, or URLs whose host and scheme the application is to see, that the mold asks the application for
@@ -397,9 +397,10 @@ flags and environment variables is docs/settings.md."""
 # Give workers all groups that `user` belongs to, not only `group`.
 # initgroups = False
 
-# The mode bits that files of the workers, and unix sockets, are made without. 0, gunicorn's default, lets
-# everybody connect to a unix socket; `0o007` lets only user and group.
-# umask = 0o000
+# The mode bits that files of the workers, and unix sockets, are made without: `0o007` lets only user and
+# group connect to a unix socket. gunicorn's default of 0 leaves every file the application makes writable
+# for all; here that has to be asked for.
+# umask = None  # files are made as the umask arbiter was started with has it, and anybody may connect to a unix socket
 
 # Accepted for gunicorn's sake and not needed: workers show that they live through shared memory, so there
 # is no file that a slow disk could delay.

@@ -138,7 +138,7 @@ class Attributes:
     user: int
     group: int
     initgroups: bool
-    umask: int
+    umask: int | None
     worker_tmp_dir: str | None
 
     # Hooks

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from arbiter import hooks
+from arbiter.config.setting import Effect
 from arbiter.config.snapshot import diff
 from arbiter.config.sources import Loader
 from arbiter.errors import ExitStatus, OperatorError
@@ -323,8 +324,16 @@ class Arbiter:
         generation = Generation(number, config, opened, face)
         self.generations[number] = generation
         self._hook("on_reload", face)
+        for notice in config.notices:
+            self.log.warning("%s", notice)
         changes = diff(self.current.config, config)
-        said = ", ".join(f"{change.name}: {change.old!r} -> {change.new!r}" for change in changes)
+        for change in changes:
+            if change.effect is Effect.UPGRADE:
+                self.log.warning("%s has changed; only a restart puts it in force", change.name)
+        said = ", ".join(
+            f"{change.name}: {change.old!r} -> {change.new!r} ({config.origin(change.name)})"
+            for change in changes
+        )
         return ev.Loaded(number, generation.rules, said)
 
     def _commit(self, action: act.Commit) -> None:
@@ -346,6 +355,7 @@ class Arbiter:
         if generation is None or generation is self.current:
             return
         del self.generations[action.generation]
+        self.loader.revert()
         sockets.close_all(one for one in generation.listeners if one not in self.current.listeners)
 
     # -- the rest

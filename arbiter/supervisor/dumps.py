@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +20,7 @@ from arbiter.supervisor.procfs import memory_kib, sample
 
 _FRAME: Final = re.compile(r'  File "(.*)", line \d+ in .*')
 _OURS: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_THEIRS: Final = ("<frozen runpy>", os.path.join(os.path.dirname(os.__file__), "threading.py"))
 
 PATIENCE: Final = 0.2
 """Seconds in which a dump should have been written."""
@@ -93,7 +93,7 @@ def trim(stacks: str) -> str:
     lines: list[str] = []
     for line in stacks.rstrip().splitlines():
         frame = _FRAME.fullmatch(line)
-        if frame and (frame[1].startswith(_OURS) or frame[1] in ("<frozen runpy>", threading.__file__)):
+        if frame and (frame[1].startswith(_OURS) or frame[1] in _THEIRS):
             continue
         if not frame and lines and not lines[-1].startswith(" ") and lines[-1].endswith("first):"):
             lines.append("  (waiting in arbiter)")

@@ -154,7 +154,7 @@ def _open_unix(address: Address, config: Config) -> Listener:
     if not path.startswith("\0"):
         _clear_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(config.umask)
+    before = os.umask(config.umask or 0)
     try:
         sock.bind(path)
         if not path.startswith("\0") and os.geteuid() == 0:

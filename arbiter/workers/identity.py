@@ -15,7 +15,8 @@ from arbiter.errors import IdentityError
 
 def assume(config: Config) -> None:
     """Switch to `config.user`, `config.group` and `config.umask`. Raises `IdentityError`."""
-    os.umask(config.umask)
+    if config.umask is not None:
+        os.umask(config.umask)
     uid, gid = config.user, config.group
     if (uid, gid) == (os.geteuid(), os.getegid()):
         return

@@ -66,10 +66,13 @@ SETTINGS: Final = (
     Setting(
         "umask",
         Umask(),
-        0,
-        "The mode bits that files of the workers, and unix sockets, are made without. 0, gunicorn's "
-        "default, lets everybody connect to a unix socket; `0o007` lets only user and group.",
+        None,
+        "The mode bits that files of the workers, and unix sockets, are made without: `0o007` lets only "
+        "user and group connect to a unix socket. gunicorn's default of 0 leaves every file the application "
+        "makes writable for all; here that has to be asked for.",
         flags=("-m", "--umask"),
+        unset="files are made as the umask arbiter was started with has it, and anybody may connect to a "
+        "unix socket",
     ),
     Setting(
         "worker_tmp_dir",
