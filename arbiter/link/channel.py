@@ -6,8 +6,10 @@ worker's end waits at most `SEND_PATIENCE`, because an arbiter that does not rea
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 from arbiter.link.messages import Message, decode, encode
@@ -19,6 +21,10 @@ SEND_PATIENCE: Final = 5.0
 REPORT_LIMIT: Final = 64 * 1024
 """Characters of a traceback that are worth sending."""
 
+MAX_FDS: Final = 2
+"""Descriptors taken with one message; the kernel closes any more."""
+_CLOEXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
 
 class Sender:
     """The worker's end."""
@@ -27,11 +33,14 @@ class Sender:
         self._end = end
         end.settimeout(SEND_PATIENCE)
 
-    def send(self, message: Message) -> bool:
-        """Send one message; False when the arbiter is gone or does not read."""
-        data = encode(message)
+    def send(self, message: Message, fds: Sequence[int] = ()) -> bool:
+        """Send one message, and descriptors with it; False when the arbiter is gone or does not read."""
+        body = encode(message)
+        data = _LENGTH.pack(len(body)) + body
         try:
-            self._end.sendall(_LENGTH.pack(len(data)) + data)
+            if fds:
+                data = data[socket.send_fds(self._end, [data], list(fds)) :]
+            self._end.sendall(data)
         except OSError:
             return False
         return True
@@ -51,6 +60,8 @@ class Receiver:
         end.setblocking(False)
         self._held = b""
         self.closed = False
+        self.fds: list[int] = []
+        """Descriptors that have come with messages; who has a use for them takes them out."""
 
     def fileno(self) -> int:
         return self._end.fileno()
@@ -60,7 +71,8 @@ class Receiver:
         once).
         """
         try:
-            data = self._end.recv(65536)
+            data, fds, _, _ = socket.recv_fds(self._end, 65536, MAX_FDS, _CLOEXEC)
+            self.fds += fds
         except BlockingIOError:
             return []
         except OSError:
@@ -84,6 +96,9 @@ class Receiver:
 
     def close(self) -> None:
         self._end.close()
+        for fd in self.fds:
+            os.close(fd)
+        self.fds = []
 
 
 def channel() -> tuple[Receiver, socket.socket]:

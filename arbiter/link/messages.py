@@ -1,15 +1,15 @@
-"""All that a worker says to its arbiter, on one page. The other direction is signals.
+"""All that a worker or a mold says to its arbiter, and what a mold is told, on one page.
 
-Neighbours: `channel` carries them, `workers.process` sends, `supervisor.watch` receives. Its one rule: a
-message is a frozen record of plain values, and an arbiter that gets one it does not know says so and goes
-on.
+Neighbours: `channel` carries them, `workers.process` and `workers.mold` send, `supervisor.watch` receives; a
+worker is told by signals, a mold by `supervisor.foundry`. Its one rule: a message is a frozen record of plain
+values, and an arbiter that gets one it does not know says so and goes on.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, get_args
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,98 @@ class Retiring:
     reason: str
 
 
-Message: TypeAlias = Booting | Ready | BootFailed | Retiring
+@dataclass(frozen=True, slots=True)
+class Printing:
+    """With it come the read ends of two pipes: what the worker prints (`capture_output`)."""
 
-_KINDS: Final[dict[str, type[Any]]] = {kind.__name__: kind for kind in (Booting, Ready, BootFailed, Retiring)}
+
+# -- molds. One starts like a worker, with `Booting` and perhaps `BootFailed`.
+
+
+@dataclass(frozen=True, slots=True)
+class MoldReady:
+    """The mold has loaded the application and can be forked from.
+
+    kind: "sync", "threaded" or "asgi"; unsafe: what forbids to fork it, a sentence each; notes: what was put
+    right; seconds: how long it took.
+    """
+
+    kind: str
+    unsafe: list[str]
+    notes: list[str]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """Worker `key` has been forked; it waits until it is the arbiter's child."""
+
+    key: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """Worker `key` could not be forked: the system refused, or a pre_fork hook raised."""
+
+    key: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoldSetup:
+    """All that a mold needs to know, in a file it inherits (it may be longer than a socket's buffer).
+
+    cli_values, cwd: as `config.sources.Loader` takes them; the environment is that of its exec. argv: what
+    `sys.argv` shall be. environ: the arbiter's, which hooks may have changed. Descriptors it inherits:
+    `control`, where it answers and takes orders, `lifeline`, `stacks`, and `scoreboard`, of so many `rows`.
+    """
+
+    generation: int
+    arbiter: int
+    cli_values: dict[str, Any]
+    cwd: str
+    argv: list[str]
+    environ: dict[str, str]
+    control: int
+    lifeline: int
+    stacks: int
+    scoreboard: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """To a mold: fork worker `key`. With it come the worker's end of its channel, its stack file, and the
+    listeners, of which `addresses` are what hooks are shown.
+    """
+
+    key: int
+    slot: int
+    row: int
+    addresses: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenLogs:
+    """To a mold: open the log files anew, for itself and the workers to come."""
+
+
+Message: TypeAlias = (
+    Booting
+    | Ready
+    | BootFailed
+    | Retiring
+    | Printing
+    | MoldReady
+    | Spawned
+    | SpawnFailed
+    | MoldSetup
+    | Spawn
+    | ReopenLogs
+)
+
+_KINDS: Final[dict[str, type[Any]]] = {kind.__name__: kind for kind in get_args(Message)}
 
 
 def encode(message: Message) -> bytes:

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import atexit
 import os
+import select
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Final
+
+HANGS: Final = 5.0
+"""Seconds after which the process between has hung: somebody's fork handler waits for a lock."""
 
 
 def fork(child: Callable[[], int], *, inherit_exits: bool = False) -> int:
@@ -34,6 +39,62 @@ def fork(child: Callable[[], int], *, inherit_exits: bool = False) -> int:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return pid
+
+
+def fork_away(child: Callable[[], int], announce: Callable[[int], bool]) -> None:
+    """Fork a process that is nobody's here: it becomes the child of the nearest subreaper (prctl(2)).
+
+    child: as for `fork`, called while the parent may still be the process between; it inherits what was
+    registered with atexit. announce: called with its process id before it runs, in the process between; if
+    false is returned, it never runs. Raises OSError if the system refuses.
+
+    Not clone(2) with CLONE_PARENT, which passes by what the C library and the interpreter do at a fork.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        between = os.fork()
+        if between == 0:
+            _introduce(child, announce)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    status = _wait_for(between)
+    if status:
+        raise OSError(f"the process between ended with status {status}")
+
+
+def _introduce(child: Callable[[], int], announce: Callable[[int], bool]) -> None:
+    """The process between: fork, tell, go."""
+    status = 1
+    try:
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(write)
+            if os.read(read, 1):
+                os.close(read)
+                _live(child)
+        elif announce(pid):
+            os.write(write, b"\0")
+            status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _wait_for(pid: int) -> int:
+    """The exit status of a child that should have ended already; one that hangs is killed."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        if not poll.poll(HANGS * 1000):
+            os.kill(pid, signal.SIGKILL)
+    finally:
+        os.close(descriptor)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def _live(child: Callable[[], int]) -> None:

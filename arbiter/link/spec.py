@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
+from arbiter.application import Application
 from arbiter.config.snapshot import Config
 from arbiter.hooks import ServerFace, WorkerFace
 from arbiter.link.scoreboard import Scoreboard
@@ -41,3 +42,5 @@ class WorkerSpec:
     logs: Logs
     server: ServerFace
     worker: WorkerFace
+    app: Application | None = None
+    """The application, if it was loaded before the fork."""

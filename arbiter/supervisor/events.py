@@ -40,10 +40,24 @@ class Forked:
 
 @dataclass(frozen=True, slots=True)
 class ForkFailed:
-    """Child `key` could not be made: the system refused, or a pre_fork hook raised."""
+    """Child `key` could not be made: the system refused, a pre_fork hook raised, or its mold died."""
 
     key: int
     problem: str
+    mold_died: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MoldReady:
+    """Mold `key` has loaded the application, which took `seconds`. unsafe: what forbids to fork it; notes:
+    what was put right.
+    """
+
+    key: int
+    kind: str
+    unsafe: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +176,7 @@ Event: TypeAlias = (
     Asked
     | Forked
     | ForkFailed
+    | MoldReady
     | Step
     | Booted
     | Failed

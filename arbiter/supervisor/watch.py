@@ -16,12 +16,21 @@ import select
 import signal
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from arbiter.control.commands import BY_SIGNAL
 from arbiter.link.channel import Receiver
-from arbiter.link.messages import BootFailed, Booting, Message, Ready, Retiring
+from arbiter.link.messages import (
+    BootFailed,
+    Booting,
+    Message,
+    MoldReady,
+    Ready,
+    Retiring,
+    Spawned,
+    SpawnFailed,
+)
 from arbiter.supervisor import events as ev
 
 HAS_PIDFD: Final = hasattr(os, "pidfd_open")
@@ -29,12 +38,18 @@ HAS_PIDFD: Final = hasattr(os, "pidfd_open")
 
 @dataclass(slots=True)
 class Process:
-    """A child as the kernel knows it."""
+    """A child as the kernel knows it.
+
+    mold: the key of the mold it is forked from, 0 for a child by fork. Then `pid` is 0 until the mold, or
+    rather the process between the two, has said it; `unsent` are signals that wait for it.
+    """
 
     key: int
     pid: int
-    pidfd: int
     receiver: Receiver
+    pidfd: int = -1
+    mold: int = 0
+    unsent: list[tuple[int, bool]] = field(default_factory=list)
 
 
 class Watch:
@@ -44,6 +59,10 @@ class Watch:
         self._poll = select.poll()
         self._readers: dict[int, Callable[[], Iterable[ev.Event]]] = {}
         self._children: dict[int, Process] = {}
+        self._lines: dict[int, Receiver] = {}
+        """The channels of molds that have died: workers on their way may still be announced there."""
+        self._strangers: dict[int, int] = {}
+        """Statuses by pid of the reaped that were nobody we knew, while workers are to be announced."""
         self._wakeup, self._signalled = socket.socketpair()
         self._wakeup.setblocking(False)
         self._signalled.setblocking(False)
@@ -78,14 +97,51 @@ class Watch:
 
     def add_child(self, key: int, pid: int, receiver: Receiver) -> None:
         """Watch a new child: its channel, and its end."""
-        pidfd = -1
-        if HAS_PIDFD:
-            with contextlib.suppress(OSError):
-                pidfd = os.pidfd_open(pid)
-                self.add_reader(pidfd, self._reap)
-        child = Process(key, pid, pidfd, receiver)
+        child = Process(key, pid, receiver)
+        self._children[key] = child
+        self._watch_end(child)
+        self.add_reader(receiver.fileno(), lambda: self._messages(child))
+
+    def expect(self, key: int, mold: int, receiver: Receiver) -> None:
+        """A child is going to be forked by mold `mold`: `Forked` will tell its pid, or else `ForkFailed`."""
+        child = Process(key, 0, receiver, mold=mold)
         self._children[key] = child
         self.add_reader(receiver.fileno(), lambda: self._messages(child))
+
+    def _watch_end(self, child: Process) -> None:
+        if HAS_PIDFD:
+            with contextlib.suppress(OSError):
+                child.pidfd = os.pidfd_open(child.pid)
+                self.add_reader(child.pidfd, self._reap)
+
+    def _spawned(self, key: int, pid: int) -> Iterable[ev.Event]:
+        """An expected child exists; it may have ended, and been reaped, before we hear of it."""
+        child = self._children.get(key)
+        if child is None or child.pid:
+            return
+        child.pid = pid
+        status = self._strangers.pop(pid, None)
+        if status is None:
+            self._watch_end(child)
+        yield ev.Forked(key, pid)
+        if status is not None:
+            yield from self._bury(child, status)
+        for number, group in child.unsent:
+            self.send(key, number, group=group)
+        self._forget_strangers()
+
+    def _miscarried(self, key: int, problem: str, *, mold_died: bool = False) -> Iterable[ev.Event]:
+        """An expected child will not come."""
+        child = self._children.get(key)
+        if child is not None and not child.pid:
+            self._forget(child)
+            yield ev.ForkFailed(key, problem, mold_died)
+            self._forget_strangers()
+
+    def _forget_strangers(self) -> None:
+        """Nobody is to be announced: whoever was reaped unknown will not be asked for."""
+        if all(child.pid for child in self._children.values()):
+            self._strangers.clear()
 
     def pid(self, key: int) -> int:
         """The process id of child `key`, 0 if it is gone."""
@@ -96,6 +152,9 @@ class Watch:
         """Send a signal to a child that has not been reaped (so its pid is still its own)."""
         child = self._children.get(key)
         if child is None:
+            return
+        if not child.pid:
+            child.unsent.append((number, group))
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if group:
@@ -108,14 +167,54 @@ class Watch:
                 os.kill(child.pid, number)
 
     def _messages(self, child: Process) -> Iterable[ev.Event]:
-        try:
-            messages = child.receiver.receive()
-        except ValueError:
-            messages = []
-        if child.receiver.closed:
+        if child.mold and not child.pid:  # it was announced before it could say anything
+            yield from self._announcements(child.mold)
+        if child.receiver.closed or self._children.get(child.key) is not child:
+            return
+        messages, ended = _received(child.receiver)
+        if ended:
             self.remove_reader(child.receiver.fileno())
         for message in messages:
-            yield _event(child.key, message)
+            yield from self._events(child.key, message)
+
+    def _announcements(self, mold: int) -> Iterable[ev.Event]:
+        if mold in self._lines:
+            yield from self._last_line(mold)
+        elif mold in self._children:
+            yield from self._messages(self._children[mold])
+
+    def _last_line(self, mold: int) -> Iterable[ev.Event]:
+        """What still comes from the processes of a mold that has died; at its end, who has not come never
+        will.
+        """
+        line = self._lines[mold]
+        messages, ended = _received(line)
+        for message in messages:
+            yield from self._events(mold, message)
+        if ended:
+            del self._lines[mold]
+            self.remove_reader(line.fileno())
+            line.close()
+            for child in [c for c in self._children.values() if c.mold == mold and not c.pid]:
+                yield from self._miscarried(child.key, "its mold died", mold_died=True)
+
+    def _events(self, key: int, message: Message) -> Iterable[ev.Event]:
+        """What a message of child `key` tells."""
+        match message:
+            case Booting(step):
+                yield ev.Step(key, step)
+            case Ready(kind):
+                yield ev.Booted(key, kind)
+            case BootFailed():
+                yield ev.Failed(key, message)
+            case Retiring(reason):
+                yield ev.WantsOut(key, reason)
+            case MoldReady(kind, unsafe, notes, seconds):
+                yield ev.MoldReady(key, kind, tuple(unsafe), tuple(notes), seconds)
+            case Spawned(worker, pid):
+                yield from self._spawned(worker, pid)
+            case SpawnFailed(worker, problem):
+                yield from self._miscarried(worker, problem)
 
     def _reap(self) -> Iterable[ev.Event]:
         """Every child that has ended: ours, and strangers we were given as PID 1 or as their grandparent."""
@@ -127,24 +226,40 @@ class Watch:
             if pid == 0:
                 return
             child = next((c for c in self._children.values() if c.pid == pid), None)
-            if child is None:
-                continue
-            while not child.receiver.closed:  # its last words come before its death
-                words = list(self._messages(child))
-                if not words:
-                    break
-                yield from words
-            self._forget(child)
-            yield ev.Gone(child.key, status)
+            if child is not None:
+                yield from self._bury(child, status)
+            elif not all(c.pid for c in self._children.values()):
+                self._strangers[pid] = status
+
+    def _bury(self, child: Process, status: int) -> Iterable[ev.Event]:
+        """A child has been reaped. Its last words come before its death."""
+        while not child.receiver.closed:
+            words = list(self._messages(child))
+            if not words:
+                break
+            yield from words
+        if self._children.get(child.key) is not child:
+            return  # its last words were those of a mold, and led here
+        heirs = [c.key for c in self._children.values() if c.mold == child.key and not c.pid]
+        if heirs and not child.receiver.closed:
+            self._lines[child.key] = child.receiver
+            self.add_reader(child.receiver.fileno(), lambda: self._last_line(child.key))
+        self._forget(child)
+        yield ev.Gone(child.key, status)
+        if child.key not in self._lines:
+            for key in heirs:
+                yield from self._miscarried(key, "its mold died", mold_died=True)
 
     def _forget(self, child: Process) -> None:
         del self._children[child.key]
-        if not child.receiver.closed:
-            self.remove_reader(child.receiver.fileno())
-        child.receiver.close()
         if child.pidfd >= 0:
             self.remove_reader(child.pidfd)
             os.close(child.pidfd)
+        if child.key in self._lines:
+            return
+        if not child.receiver.closed:
+            self.remove_reader(child.receiver.fileno())
+        child.receiver.close()
 
     # -- waiting
 
@@ -180,17 +295,16 @@ class Watch:
             child.receiver.close()
             if child.pidfd >= 0:
                 os.close(child.pidfd)
+        for line in self._lines.values():
+            line.close()
         self._wakeup.close()
         self._signalled.close()
 
 
-def _event(key: int, message: Message) -> ev.Event:
-    match message:
-        case Booting(step):
-            return ev.Step(key, step)
-        case Ready(kind):
-            return ev.Booted(key, kind)
-        case BootFailed():
-            return ev.Failed(key, message)
-        case Retiring(reason):
-            return ev.WantsOut(key, reason)
+def _received(receiver: Receiver) -> tuple[list[Message], bool]:
+    """What has come, and whether nothing more will."""
+    try:
+        messages = receiver.receive()
+    except ValueError:
+        messages = []  # garbage; it has closed itself
+    return messages, receiver.closed

@@ -13,21 +13,20 @@ import importlib
 import os
 import signal
 import sys
-import traceback
 from typing import Any, Final
 
 from setproctitle import setproctitle
 
 from arbiter import application, hooks
 from arbiter.errors import ExitStatus, OperatorError
-from arbiter.link.channel import REPORT_LIMIT, Sender
-from arbiter.link.messages import BootFailed, Booting, Ready, Retiring
+from arbiter.link.channel import Sender
+from arbiter.link.messages import Booting, Ready, Retiring
 from arbiter.link.scoreboard import State, Word
 from arbiter.link.spec import WorkerSpec
 from arbiter.link.stacks import DUMP_SIGNAL
 from arbiter.observe.access import AccessLog, open_access_log
 from arbiter.observe.logs import Log
-from arbiter.workers import identity, orphan
+from arbiter.workers import identity, orphan, verdict
 from arbiter.workers.context import RequestHooks, WorkerContext
 from arbiter.workers.orders import Orders
 
@@ -97,15 +96,18 @@ class Worker:
         self._enter("user and group")
         identity.assume(self.config)
         orphan.die_with(self.spec.arbiter)  # a change of credentials has cleared it
-        self._enter("directory and environment")
-        os.environ.update(self.config.environment())
-        application.prepare_paths(self.config)
+        if self.spec.app is None:
+            self._enter("directory and environment")
+            os.environ.update(self.config.environment())
+            application.prepare_paths(self.config)
 
     def serve(self) -> int:
-        """Load the application and serve it until told to stop."""
-        self._enter("application")
-        settings = [one.origin for one in self.config.variables if one.name == "DJANGO_SETTINGS_MODULE"]
-        app = application.load(self.config.app, self.config.worker_class, "".join(settings))
+        """Load the application, unless a mold has, and serve it until told to stop."""
+        app = self.spec.app
+        if app is None:
+            self._enter("application")
+            origin = self.config.variable_origin(application.DJANGO)
+            app = application.load(self.config.app, self.config.worker_class, origin)
         self.face.app = self.face.wsgi = app.callable
         self._enter("hook post_worker_init")
         hooks.call(self.config, "post_worker_init", self.face)
@@ -160,16 +162,7 @@ class Worker:
         if self._reported:
             return
         self._reported = True
-        report, status = "", ExitStatus.BOOT
-        if isinstance(error, OperatorError):
-            problem, status = str(error), error.status
-            report = getattr(error, "traceback", "")
-        elif isinstance(error, BaseException):
-            problem = f"{type(error).__name__} in step {self.step}: {error}"
-            report = "".join(traceback.format_exception(error))
-        else:
-            problem = error
-        self.sender.send(BootFailed(self.step, problem, report[-REPORT_LIMIT:], status))
+        self.sender.send(verdict.failed(self.step, error))
 
     # -- parts
 

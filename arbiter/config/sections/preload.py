@@ -23,8 +23,8 @@ SETTINGS: Final = (
         "Load the application once, in a process that serves nobody (the mold), and fork workers from it: "
         "they share its memory, start in milliseconds, and one that dies is replaced by the code that was "
         "running, whatever lies on disk. Every reload makes a new mold. `auto` does so unless the "
-        "application holds something that does not survive a fork (docs/fork-safety.md), then named in the log; "
-        "`True` does so even then, with a warning; `False` lets every worker load the application by itself.",
+        "application holds something that does not survive a fork (docs/fork-safety.md), which the log then "
+        "names; `True` does so even then, with a warning; `False` lets every worker load it by itself.",
         flags=("--preload",),
     ),
     Setting(
