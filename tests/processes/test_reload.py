@@ -75,7 +75,7 @@ def test_a_broken_deploy_changes_nothing(serve: Serve, kind: str, options: list[
         server.reload(expect=r"reload failed: .*generation 1 goes on")
         load.wait_ok(300)
         assert server.log.count("Traceback") == 1, server.log.text
-        assert server.log.count("^RuntimeError: deliberately broken") == 1, server.log.text
+        assert server.log.count(r"^\s*RuntimeError: deliberately broken") == 1, server.log.text
         until(lambda: server.workers() == before, "the workers there were, and no others")
         assert "version=one" in server.get()
         server.rewrite(
