@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from arbiter.link.messages import Message, decode, encode
@@ -60,8 +60,8 @@ class Receiver:
         end.setblocking(False)
         self._held = b""
         self.closed = False
-        self.fds: list[int] = []
-        """Descriptors that have come with messages; who has a use for them takes them out."""
+        self.take_fds: Callable[[list[int]], None] = _close_all
+        """Given the descriptors that come with a message; they are closed if nobody wants them."""
 
     def fileno(self) -> int:
         return self._end.fileno()
@@ -72,7 +72,8 @@ class Receiver:
         """
         try:
             data, fds, _, _ = socket.recv_fds(self._end, 65536, MAX_FDS, _CLOEXEC)
-            self.fds += fds
+            if fds:
+                self.take_fds(fds)
         except BlockingIOError:
             return []
         except OSError:
@@ -96,9 +97,11 @@ class Receiver:
 
     def close(self) -> None:
         self._end.close()
-        for fd in self.fds:
-            os.close(fd)
-        self.fds = []
+
+
+def _close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def channel() -> tuple[Receiver, socket.socket]:

@@ -47,11 +47,6 @@ class Retiring:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Printing:
-    """With it come the read ends of two pipes: what the worker prints (`capture_output`)."""
-
-
 # -- molds. One starts like a worker, with `Booting` and perhaps `BootFailed`.
 
 
@@ -129,7 +124,6 @@ Message: TypeAlias = (
     | Ready
     | BootFailed
     | Retiring
-    | Printing
     | MoldReady
     | Spawned
     | SpawnFailed

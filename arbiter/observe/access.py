@@ -214,9 +214,9 @@ class _Source:
         members = list(_JSON)
         if request_id:
             self._names["request_id"] = json_member("request_id")
-            members.insert(-1, f"request_id(get({request_id.lower().encode('ascii')!r}))")
+            members.insert(-1, ("", f"request_id(get({request_id.lower().encode('ascii')!r}))"))
         self._names.update(_json_names())
-        self._needs("date " + " ".join(members), _Clock(_rfc3339))
+        self._needs("date get(", _Clock(_rfc3339))
         self._text('{"time":"')
         self._value("date")
         self._text(".")
@@ -226,11 +226,10 @@ class _Source:
             for name, value in context.items()
         )
         self._text(f'Z","event":"request"{known}')
-        for member in members:
-            name, colon, expression = member.partition(":=")
-            if colon:
+        for name, expression in members:
+            if name:
                 self._text(f',"{name}":')
-            self._value(expression if colon else name)
+            self._value(expression)
         self._text("}")
 
     def _text(self, text: str) -> None:
@@ -267,21 +266,21 @@ class _Source:
 
 
 _JSON: Final = (
-    "client:=json[peer]",
-    "scheme:=json[scheme]",
-    "method:=json[request.method]",
-    "target:=json[request.target]",
-    "protocol:=protocol[request.version]",
-    "status:=status",
-    "bytes:=sent",
-    "duration_us:=(ended - started) // 1000",
-    "host[get(b'host')]",
-    "referer[get(b'referer')]",
-    "user_agent[get(b'user-agent')]",
-    "'' if (parent := get(b'traceparent')) is None else traced(parent)",
-    "cut[aborted]",
+    ("client", "json[peer]"),
+    ("scheme", "json[scheme]"),
+    ("method", "json[request.method]"),
+    ("target", "json[request.target]"),
+    ("protocol", "protocol[request.version]"),
+    ("status", "status"),
+    ("bytes", "sent"),
+    ("duration_us", "(ended - started) // 1000"),
+    ("", "host[get(b'host')]"),
+    ("", "referer[get(b'referer')]"),
+    ("", "user_agent[get(b'user-agent')]"),
+    ("", "'' if (parent := get(b'traceparent')) is None else traced(parent)"),
+    ("", "cut[aborted]"),
 )
-"""The members of a JSON line: `name:=expression`, or an expression that makes a whole member or nothing."""
+"""The members of a JSON line: name and expression; without a name the expression makes it all, or nothing."""
 
 
 def _json_names() -> dict[str, Any]:

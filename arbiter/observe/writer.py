@@ -6,8 +6,8 @@ cannot be written is kept, up to a bound, then dropped and counted; the count is
 again.
 
 A thread of the worker's does the writing, since nothing else can wait for a file: O_NONBLOCK means nothing to
-a disk. It sleeps until there is a line, gathers for `GATHER` seconds, and writes what there is in one piece.
-The arbiter, which forks, has no such thread.
+a disk. It sleeps until there is a line, which it writes at once, and then writes every `GATHER` seconds, in
+one piece, all that has come, until nothing has. The arbiter, which forks, has no such thread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final
 from arbiter.observe.sinks import RETRY, Target, Unsent
 
 GATHER: Final = 0.1
-"""Seconds between the first line and the write of all that have come by then."""
+"""Seconds between two writes while there are lines."""
 BATCH: Final = 128
 """Lines after which they are put aside as a batch; the size is looked at then."""
 
@@ -127,9 +127,9 @@ class Writer:
             bell.acquire()
             self.idle = False
             while not self._stopping:
-                if not self._pressed():
-                    bell.acquire(timeout=RETRY if self._problem else GATHER)
                 if self._turn():
+                    if not self._pressed():
+                        bell.acquire(timeout=RETRY if self._problem else GATHER)
                     continue
                 self.idle = True
                 # A line that came before the thread called itself idle has not rung the bell.

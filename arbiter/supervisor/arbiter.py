@@ -12,6 +12,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from arbiter import hooks
@@ -25,6 +26,7 @@ from arbiter.link.channel import channel
 from arbiter.link.scoreboard import Scoreboard, Word
 from arbiter.link.spec import WorkerSpec
 from arbiter.link.stacks import StackFile
+from arbiter.observe import logs as log_files
 from arbiter.observe.logs import Log, Logs
 from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
@@ -35,6 +37,7 @@ from arbiter.supervisor.generation import Generation
 from arbiter.supervisor.health import Health, Patience, Watched
 from arbiter.supervisor.journal import Journal
 from arbiter.supervisor.ledger import Ledger, Living
+from arbiter.supervisor.output import Outputs
 from arbiter.supervisor.outside import Outside
 from arbiter.supervisor.policy import Policy
 from arbiter.supervisor.procfs import OomCounter
@@ -79,6 +82,7 @@ class Arbiter:
         self._lifeline_read, self._lifeline_write = os.pipe()
         os.set_blocking(self._lifeline_read, False)
         self._dumps = Dumps(log, self.watch.send)
+        self._outputs = Outputs(self.watch, self._name)
         self._health = Health(time.monotonic())
         self._recycler = Recycler()
         self._oom = OomCounter()
@@ -189,9 +193,10 @@ class Arbiter:
             row = self._free_row()
             hooks.call(generation.config, "pre_fork", generation.server, face)
             receiver, theirs = channel()
+            receiver.take_fds = partial(self._outputs.take, action.key)
             stacks = StackFile()
         except Exception as error:
-            self.log.exception("a worker cannot be forked")
+            self.log.exception("a worker cannot be forked", event="worker.fork_failed")
             self._pending.append(ev.ForkFailed(action.key, f"{type(error).__name__}: {error}"))
             return
         self._scoreboard.row(row).clear(slot=action.slot, generation=action.generation)
@@ -233,10 +238,17 @@ class Arbiter:
         self.watch.add_child(action.key, pid, receiver)
         self._pending.append(ev.Forked(action.key, pid))
 
+    def _name(self, key: int) -> tuple[str, dict[str, int]]:
+        """A worker's name in the log, and what belongs to each of its records."""
+        child, pid = self.policy.book.children[key], self.watch.pid(key)
+        fields = {"worker": child.slot, "generation": child.generation, "pid": pid}
+        return f"worker {child.slot} (gen {child.generation}, pid {pid})", fields
+
     def _disown(self, *more: Callable[[], None]) -> None:
         """In a child: close what is the arbiter's alone."""
         self.watch.abandon()
         self._dumps.abandon()
+        self._outputs.abandon()
         self.outside.abandon()
         os.close(self._lifeline_write)
         for close in more:
@@ -255,6 +267,7 @@ class Arbiter:
         """
         now = time.monotonic()
         self._dumps.bury(event.key)
+        self._outputs.bury(event.key)
         row = self._rows.pop(event.key, None)
         face = self._faces.pop(event.key, None)
         if row is not None:
@@ -325,11 +338,12 @@ class Arbiter:
         self.generations[number] = generation
         self._hook("on_reload", face)
         for notice in config.notices:
-            self.log.warning("%s", notice)
+            self.log.warning("%s", notice, event="config.notice")
         changes = diff(self.current.config, config)
         for change in changes:
             if change.effect is Effect.UPGRADE:
-                self.log.warning("%s has changed; only a restart puts it in force", change.name)
+                text = "%s has changed; only a restart puts it in force"
+                self.log.warning(text, change.name, event="config.notice", fields={"setting": change.name})
         said = ", ".join(
             f"{change.name}: {change.old!r} -> {change.new!r} ({config.origin(change.name)})"
             for change in changes
@@ -344,11 +358,12 @@ class Arbiter:
         try:
             self.logs.reconfigure(self.current.config)
         except OperatorError as error:
-            self.log.error("%s", error)
+            self.log.error("%s", error, event="logs.failed")
         self.outside.reconfigure(self.current.config)
         for listener in self.current.listeners:
             if listener not in before.listeners:
-                self.log.info("Listening at: %s", listener.url)
+                said = {"url": listener.url}
+                self.log.info("Listening at: %s", listener.url, event="arbiter.listening", fields=said)
 
     def _abandon(self, action: act.Abandon) -> None:
         generation = self.generations.get(action.generation)
@@ -364,12 +379,12 @@ class Arbiter:
         try:
             self.logs.reopen()
         except OperatorError as error:
-            self.log.error("%s", error)
+            self.log.error("%s", error, event="logs.failed")
         for key in self._rows:
             child = self.policy.book.children.get(key)
             if child is not None and child.state in SERVING:
                 self.watch.send(key, signal.SIGUSR1)
-        self.log.info("logs reopened")
+        self.log.info("logs reopened", event="logs.reopened")
 
     def _resized(self, action: act.Resized) -> None:
         self.current.server.num_workers = action.new
@@ -395,9 +410,9 @@ class Arbiter:
         try:
             hooks.call(self.current.config, name, *args)
         except Exception:
-            self.log.exception("hook %s raised", name)
+            self.log.exception("hook %s raised", name, event="hook.failed", fields={"hook": name})
 
 
 def _check(loader: Loader) -> None:
-    """What a trial does: read all of it, keep nothing."""
-    loader.load()
+    """What a trial does: read all of it, try the logs, keep nothing."""
+    log_files.check(loader.load())

@@ -44,13 +44,14 @@ def serve(loader: Loader, config: Config, entry: Entry) -> ExitStatus:
     listeners = sockets.open_all(config, inherited)
     if config.daemon:
         daemonize()
+        logs.leave_terminal()
     log = Log(f"arbiter (pid {os.getpid()})")
     try:
         pidfile.claim()
         return _serve(loader, config, entry, logs, log, listeners)
     except OperatorError as error:
         if config.daemon:
-            log.critical("%s", error)  # the terminal is gone
+            log.critical("%s", error, event="arbiter.failed")  # the terminal is gone
         raise
     finally:
         sockets.close_all(listeners)
@@ -62,12 +63,13 @@ def _serve(
 ) -> ExitStatus:
     setproctitle(f"arbiter: master [{config.proc_name}]")
     server = ServerFace(config, log, [listener.url for listener in listeners])
-    log.info("Starting arbiter %s", __version__)
+    log.info("Starting arbiter %s", __version__, event="arbiter.starting", fields={"version": __version__})
     for notice in config.notices:
-        log.warning("%s", notice)
+        log.warning("%s", notice, event="config.notice")
     hooks.call(config, "on_starting", server)
     for listener in listeners:
-        log.info("Listening at: %s", listener.url)
+        said = {"url": listener.url}
+        log.info("Listening at: %s", listener.url, event="arbiter.listening", fields=said)
     generation = Generation(1, config, listeners, server)
     arbiter = Arbiter(generation, loader, logs, log, entry, systemd.Notifier(os.environ))
     try:
@@ -77,8 +79,8 @@ def _serve(
         try:
             hooks.call(arbiter.current.config, "on_exit", arbiter.current.server)
         except Exception:
-            log.exception("hook on_exit raised")
-    log.info("stopped")
+            log.exception("hook on_exit raised", event="hook.failed", fields={"hook": "on_exit"})
+    log.info("stopped", event="arbiter.stopped")
     return status
 
 

@@ -12,13 +12,13 @@ import faulthandler
 import importlib
 import os
 import signal
-import sys
 from typing import Any, Final
 
 from setproctitle import setproctitle
 
 from arbiter import application, hooks
 from arbiter.errors import ExitStatus, OperatorError
+from arbiter.link import output
 from arbiter.link.channel import Sender
 from arbiter.link.messages import Booting, Ready, Retiring
 from arbiter.link.scoreboard import State, Word
@@ -87,10 +87,10 @@ class Worker:
         orphan.die_with(self.spec.arbiter)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self.row.set_state(State.BOOTING)
+        self._enter("logs")
+        self.spec.logs.reconfigure(self.config)  # a reload's changes are not yet in force in the arbiter
         if self.config.capture_output:
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
-                os.dup2(self.spec.logs.error.fileno(), stream.fileno())
+            output.redirect(self.sender)
         self._enter("hook post_fork")
         hooks.call(self.config, "post_fork", self.spec.server, self.face)
         self._enter("user and group")
