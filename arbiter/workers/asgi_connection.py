@@ -112,8 +112,7 @@ class AsgiConnection(asyncio.Protocol):
         self.write_deadline = time.monotonic_ns() + limit if limit < NEVER else NEVER
 
     def write_expired(self, now: int) -> bool:
-        """The write deadline has come; True when the peer has taken nothing and the connection was aborted.
-        """
+        """The write deadline has come; True when the peer has taken nothing and the connection was aborted."""
         if self.transport.get_write_buffer_size() < self._write_mark:
             self._watch_writes()
             return False

@@ -123,7 +123,12 @@ def test_off() -> None:
 
 @pytest.mark.parametrize(
     ("how", "level", "text"),
-    [("failed", "error", "disk full"), ("raise", "error", "raised during"), ("return", None, ""), ("hang", "error", "1 s")],
+    [
+        ("failed", "error", "disk full"),
+        ("raise", "error", "raised during"),
+        ("return", None, ""),
+        ("hang", "error", "1 s"),
+    ],
 )
 def test_shutdown(how: str, level: str | None, text: str) -> None:
     """asgi.md 89: waited for with a limit; whatever it does, the worker ends in order."""

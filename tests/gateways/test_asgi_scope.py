@@ -28,7 +28,9 @@ def parsed(head: bytes) -> Request:
     return request
 
 
-def scope_of(target: str, headers: str = "", version: str = "1.1", method: str = "GET", root: str = "") -> Scope:
+def scope_of(
+    target: str, headers: str = "", version: str = "1.1", method: str = "GET", root: str = ""
+) -> Scope:
     request = parsed(f"{method} {target} HTTP/{version}\r\nHost: a\r\n{headers}\r\n".encode("latin-1"))
     return http_scope(BASE, request, RootPath(root) if root else NO_ROOT, {})
 

@@ -58,7 +58,9 @@ class Bench:
 
         if self.way == "spare":
             self.starter._skip = 0
-        start = {"plain": self.starter.start, "spare": self.starter.start_spare, "best": self.starter.best}[self.way]
+        start = {"plain": self.starter.start, "spare": self.starter.start_spare, "best": self.starter.best}[
+            self.way
+        ]
         self.tasks.append(start(call()))
 
 
