@@ -23,7 +23,6 @@ from arbiter.gateways.wsgi_environ import (
     build_environ,
     environ_template,
     mount,
-    script_name,
     set_origin,
 )
 from arbiter.observe.logs import Log
@@ -335,8 +334,8 @@ class Answered:
 def _believe(environ: Environ, origin: Origin | None) -> None:
     """Put into the environ what a trusted peer says of its client."""
     mounted = environ.get("HTTP_SCRIPT_NAME")  # let through by `forwarder_headers`, as in gunicorn
-    if mounted:
-        mount(environ, script_name(mounted))
+    if mounted is not None and mounted.strip("/"):
+        mount(environ, "/" + mounted.strip("/"))
     if origin is not None:
         set_origin(
             environ,

@@ -2,143 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from wsgiref.validate import validator
 
 import pytest
 
-from arbiter.errors import PeerGone, ResponseError
-from arbiter.gateways.wsgi import Call, FileWrapper
-from arbiter.gateways.wsgi_environ import build_environ, environ_template
-from arbiter.protocols.events import Request
-from arbiter.protocols.http1.connection import Http1Connection, ResponseDefaults
-from arbiter.protocols.limits import Limits
-
-PLAIN = [("Content-Type", "text/plain")]
-
-
-class Wire:
-    """The channel to a client: keeps what was sent; gone after `gone_after` writes."""
-
-    def __init__(self, gone_after: int = 1 << 30) -> None:
-        self.writes: list[bytes] = []
-        self.gone_after = gone_after
-        self.files = 0
-        self.parts: list[Part] = []
-
-    def write(self, data: bytes) -> None:
-        if len(self.writes) >= self.gone_after:
-            raise PeerGone("the client is gone")
-        self.writes.append(data)
-
-    def file_part(self, file: Any) -> Any:
-        if not isinstance(file, OnDisk):
-            return None
-        self.parts.append(Part(file))
-        return self.parts[-1]
-
-    def write_file(self, head: bytes, part: Any) -> None:
-        self.files += 1
-        self.write(head + part.file.content[part.offset : part.offset + part.left])
-
-    @property
-    def sent(self) -> bytes:
-        return b"".join(self.writes)
-
-    @property
-    def head(self) -> bytes:
-        return self.sent.partition(b"\r\n\r\n")[0]
-
-    @property
-    def body(self) -> bytes:
-        return self.sent.partition(b"\r\n\r\n")[2]
-
-
-class OnDisk:
-    """A file the channel can send by itself."""
-
-    def __init__(self, content: bytes, offset: int = 0) -> None:
-        self.content = content
-        self.offset = offset
-        self.closed = 0
-
-    def read(self, size: int = -1) -> bytes:
-        data = self.content[self.offset :][: size if size >= 0 else None]
-        self.offset += len(data)
-        return data
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-class Part:
-    def __init__(self, file: OnDisk) -> None:
-        self.file = file
-        self.offset = file.offset
-        self.left = len(file.content) - file.offset
-        self.closed = False
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Counted:
-    """An iterable that counts how often it was closed and how far it was read."""
-
-    def __init__(self, *parts: Any, error: BaseException | None = None, failing_close: bool = False) -> None:
-        self.parts = parts
-        self.error = error
-        self.failing_close = failing_close
-        self.closed = 0
-        self.given = 0
-
-    def __iter__(self) -> Iterator[Any]:
-        for part in self.parts:
-            self.given += 1
-            yield part
-        if self.error is not None:
-            raise self.error
-
-    def close(self) -> None:
-        self.closed += 1
-        if self.failing_close:
-            raise OSError("close failed")
-
-
-def run(
-    app: Callable[..., Any], head: bytes = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", wire: Wire | None = None
-) -> tuple[Call, Wire]:
-    wire = wire or Wire()
-    http = Http1Connection(Limits(), ResponseDefaults())
-    [request, *_] = http.receive(head)
-    assert isinstance(request, Request)
-    template = environ_template(
-        server=("127.0.0.1", 80),
-        peer=("127.0.0.1", 5),
-        scheme="http",
-        root_path="",
-        errors=sys.stderr,
-        multithread=False,
-        multiprocess=False,
-    )
-    call = Call(http, wire)
-    call.run(app, build_environ(template, request, io.BytesIO()))
-    return call, wire
-
-
-def answering(result: Any, status: str = "200 OK", headers: Any = PLAIN) -> Callable[..., Any]:
-    def app(environ: Any, start_response: Any) -> Any:
-        start_response(status, headers)
-        return result
-
-    return app
-
-
-def reasons(call: Call) -> list[str]:
-    return [f"{what}: {error}" if error else what for what, error in call.faults or ()]
+from arbiter.errors import ResponseError
+from arbiter.gateways.wsgi import FileWrapper
+from tests.fakes.wsgi_wire import PLAIN, Counted, OnDisk, Wire, answering, reasons, run
 
 
 def test_one_string_leaves_in_one_write_with_its_length() -> None:
@@ -576,60 +449,6 @@ def test_head_has_no_body_bytes(headers: Any) -> None:
     call, wire = run(answering(FileWrapper(file), headers=headers), head)
     assert wire.body == b""
     assert file.closed == 1
-
-
-def test_file_wrapper_hands_a_file_to_the_channel() -> None:
-    """wsgi.md 46: from its current offset, with its length, closed once."""
-    file = OnDisk(b"0123456789", offset=4)
-    call, wire = run(answering(FileWrapper(file)))
-    assert wire.files == 1
-    assert wire.body == b"456789"
-    assert b"content-length: 6" in wire.head
-    assert file.closed == 1
-    assert call.sent == 6
-
-
-def test_file_wrapper_stops_at_content_length() -> None:
-    """wsgi.md 46."""
-    call, wire = run(answering(FileWrapper(OnDisk(b"0123456789")), headers=[("Content-Length", "4")]))
-    assert wire.body == b"0123"
-    assert call.aborted == ""
-    assert call.http.keep_alive
-
-
-def test_file_shorter_than_its_content_length_is_500() -> None:
-    """wsgi.md 43, 46: it is known before anything is out."""
-    call, wire = run(answering(FileWrapper(OnDisk(b"0123")), headers=[("Content-Length", "9")]))
-    assert wire.head.startswith(b"HTTP/1.1 500 ")
-    assert wire.parts[0].closed
-    assert "5 bytes shorter" in reasons(call)[0]
-
-
-def test_file_wrapper_falls_back_on_what_can_be_read() -> None:
-    """wsgi.md 46: a file-like without a file."""
-    file = io.BytesIO(b"x" * 100_000)
-    file.seek(10)
-    _, wire = run(answering(FileWrapper(file, 65536), headers=[("Content-Length", "99990")]))
-    assert wire.body == b"x" * 99_990
-    assert wire.files == 0
-    assert file.closed
-
-
-def test_file_wrapper_of_nothing() -> None:
-    _, wire = run(answering(FileWrapper(OnDisk(b""))))
-    assert b"content-length: 0" in wire.head
-    assert wire.body == b""
-
-
-def test_close_of_a_file_is_looked_up_late() -> None:
-    """wsgi.md 46: Django replaces close() on the file after it has wrapped it."""
-    file = OnDisk(b"x")
-    wrapper = FileWrapper(file)
-    called = []
-    file.close = lambda: called.append("response.close")  # type: ignore[method-assign]
-    run(answering(wrapper))
-    assert called == ["response.close"]
-    FileWrapper(object()).close()  # no close(): nothing to do
 
 
 def test_http10_keep_alive_with_content_length() -> None:
