@@ -7,6 +7,7 @@ way; every wait has an end, but for those that the operator asked to last.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -83,7 +84,8 @@ class Client:
         given = {name: value for name, value in arguments.items() if value is not None}
         self._socket.settimeout(None if lasting else self._patience)
         try:
-            self._socket.sendall(wire.request(number, word, given))
+            with contextlib.suppress(BrokenPipeError):  # it may have said why before it hung up
+                self._socket.sendall(wire.request(number, word, given))
             while (message := self._read()) is not None:
                 if message.get("id") not in (number, 0):
                     continue

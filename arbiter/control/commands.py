@@ -19,6 +19,7 @@ class Verb(enum.Enum):
     STOP = "stop"
     QUIT = "quit"
     RELOAD = "reload"
+    ROLLBACK = "rollback"
     SCALE = "scale"
     SCALE_UP = "scale-up"
     SCALE_DOWN = "scale-down"

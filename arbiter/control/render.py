@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,6 +25,19 @@ def clean(text: str) -> str:
 def clean_lines(text: str) -> str:
     """The same for text of several lines."""
     return "\n".join(clean(line) for line in text.splitlines())
+
+
+def clip(text: str, columns: int) -> str:
+    """As much of a line as fits; wide characters (east asian) take two columns."""
+    if text.isascii():
+        return text[:columns]
+    used = 0
+    for index, letter in enumerate(text):
+        if not unicodedata.combining(letter):
+            used += 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        if used > columns:
+            return text[:index]
+    return text
 
 
 def duration(seconds: float | None) -> str:

@@ -25,8 +25,9 @@ def open_socket(config: Config, environ: Mapping[str, str]) -> tuple[socket.sock
     if config.control_socket is not None:
         paths = [config.control_socket]
     else:
-        paths = list(places.candidates(config.proc_name, config.pidfile, environ, os.geteuid()))
-        paths += [f"{path.removesuffix(places.SUFFIX)}.{os.getpid()}{places.SUFFIX}" for path in paths]
+        first = places.candidates(config.proc_name, config.pidfile, environ, os.geteuid())
+        own = f".{os.getpid()}{places.SUFFIX}"
+        paths = [name for path in first for name in (path, path.removesuffix(places.SUFFIX) + own)]
     problems = []
     for path in paths:
         try:

@@ -26,7 +26,7 @@ from arbiter.link.spec import WorkerSpec
 from arbiter.link.stacks import DUMP_SIGNAL
 from arbiter.observe.access import AccessLog, open_access_log
 from arbiter.observe.logs import Log
-from arbiter.workers import identity, orphan, verdict
+from arbiter.workers import identity, orphan, task_stacks, verdict
 from arbiter.workers.context import RequestHooks, WorkerContext
 from arbiter.workers.orders import Orders
 
@@ -190,6 +190,8 @@ class Worker:
         """Be able to say where it hangs, even while C code holds the interpreter."""
         stacks = self.spec.stacks.fileno()
         faulthandler.enable(stacks)
+        # Threads are written by C code whatever they do, then (chained) tasks by Python code when it can run.
+        signal.signal(DUMP_SIGNAL, lambda number, frame: task_stacks.write(stacks))
         faulthandler.register(DUMP_SIGNAL, file=stacks, all_threads=True, chain=True)
         signal.signal(signal.SIGABRT, self._aborted)
 

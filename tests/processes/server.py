@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -137,11 +138,14 @@ class Server:
         if bind is not None:
             arguments += ["-b", bind]
         self.arguments = [*arguments, *options]
+        # A run-time directory of its own, with a short name: a unix socket's path is at most 107 bytes long.
+        self.runtime = Path(tempfile.mkdtemp(prefix="arbiter-test-"))
         self._env = {
             # A module rewritten within a second must not be taken from its .pyc.
             **{key: value for key, value in os.environ.items() if not key.startswith(("ARBITER", "DJANGO"))},
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": str(ROOT),
+            "XDG_RUNTIME_DIR": str(self.runtime),
             **(env or {}),
         }
         self._pass_fds = pass_fds
@@ -185,6 +189,7 @@ class Server:
                 pass
         self.process.wait(DEADLINE)
         self.log.join()
+        shutil.rmtree(self.runtime, ignore_errors=True)
 
     def _family(self) -> list[psutil.Process]:
         found = dict(self._families)
@@ -247,6 +252,25 @@ class Server:
         return self.wait()
 
     # ---- talking to it
+
+    def ctl(
+        self, *words: str, status: int | None = 0, socket: str | None = None, timeout: float = DEADLINE
+    ) -> str:
+        """What `arbiterctl` prints (of standard error, too); its exit status must be `status` (None: any)."""
+        where = socket or str(next((self.runtime / "arbiter").glob("*.ctl")))
+        done = subprocess.run(
+            [sys.executable, "-m", "arbiter.cli.ctl", "--socket", where, *words],
+            cwd=self.directory,
+            env=self._env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout,
+            check=False,
+        )
+        text = done.stdout.decode("utf-8", "replace")
+        if status is not None:
+            assert done.returncode == status, f"{words} exits with {done.returncode}:\n{text}"
+        return text
 
     def get(self, path: str = "/", timeout: float = DEADLINE) -> str:
         """The body of a 200; anything else fails."""
