@@ -136,6 +136,25 @@ def _groups(config: Config) -> Iterator[Finding]:
         yield _fault(config, "initgroups", problem, "Write a user that has a name, or leave it out.")
 
 
+def hooks_want_root(config: Config) -> bool:
+    """Whether pre_fork or post_fork, which a mold would call as `user`, can count on arbiter's own user."""
+    return config.user != os.geteuid() and bool(config.pre_fork or config.post_fork)
+
+
+def _preload(config: Config) -> Iterator[Finding]:
+    if config.preload_app == "auto" and hooks_want_root(config):
+        hook = "pre_fork" if config.pre_fork else "post_fork"
+        yield (
+            f"{_said(config, 'preload_app')}: every worker loads the application by itself, so that "
+            f"hook {hook} ({config.origin(hook)}) still runs as the user that starts arbiter; with True it "
+            "would run as `user`"
+        )
+    if config.preload_app == "off":
+        for name in ("warmup_paths", "django_check"):
+            if getattr(config, name) not in ((), "off"):
+                yield f"{_said(config, name)} has no effect without preload_app"
+
+
 def _worker_tmp_dir(config: Config) -> Iterator[Finding]:
     if config.worker_tmp_dir is not None:
         yield f"{_said(config, 'worker_tmp_dir')} is not needed: there is no heartbeat file"
@@ -156,6 +175,7 @@ _RULES: Final[tuple[tuple[tuple[str, ...], Rule], ...]] = (
     (("access_log_format",), _access_format),
     (("daemon", "errorlog"), _daemon),
     (("initgroups", "user"), _groups),
+    (("preload_app", "user", "pre_fork", "post_fork", "warmup_paths", "django_check"), _preload),
     (("worker_tmp_dir",), _worker_tmp_dir),
 )
 """Each rule with the settings it reads."""

@@ -64,16 +64,16 @@ class Loader:
     """
 
     def __init__(self, cli_values: Mapping[str, Any], environ: Mapping[str, str], cwd: str) -> None:
-        self._cli_values = dict(cli_values)
-        self._environ = dict(environ)
-        self._cwd = cwd
+        self.cli_values = dict(cli_values)
+        self.environ = dict(environ)
+        self.cwd = cwd
         self._footprint = Footprint()
         self._before = Footprint()
 
     def load(self) -> Config:
         """Read everything anew. Raises `ConfigError` with all faults; then nothing has changed."""
         self._footprint.undo()
-        load = _Load(self._cli_values, self._environ, self._cwd)
+        load = _Load(self.cli_values, self.environ, self.cwd)
         try:
             config = load.run()
         except BaseException:

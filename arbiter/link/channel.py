@@ -66,6 +66,11 @@ class Receiver:
     def fileno(self) -> int:
         return self._end.fileno()
 
+    @property
+    def end(self) -> socket.socket:
+        """The socket, by which a mold is also told."""
+        return self._end
+
     def receive(self) -> list[Message]:
         """What has arrived; sets `closed` at the end of the stream or on garbage (ValueError is raised
         once).

@@ -14,10 +14,35 @@ from arbiter.errors import ExitStatus
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Make child `key` for `slot` out of `generation`; answered by `Forked` or `ForkFailed`."""
+    """Make child `key` for `slot` out of `generation`, from mold `mold` or (0) from the arbiter itself;
+    answered by `Forked` or `ForkFailed`.
+    """
 
     key: int
     slot: int
+    generation: int
+    mold: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Start mold `key` of `generation`; answered by `Forked` or `ForkFailed`, then by what it says."""
+
+    key: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Melt:
+    """Let mold `key` go; its `Gone` will follow."""
+
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Make a generation that was kept ready to be forked from; answered by `Loaded` or `Refused`."""
+
     generation: int
 
 
@@ -58,16 +83,25 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """`generation` is the one in force from now on; earlier ones are no longer needed."""
+    """`generation` is in force from now on; of all others only `kept` (0: none) may be needed again."""
+
+    generation: int
+    kept: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """A reload to `generation` failed; it will not be forked from again."""
 
     generation: int
 
 
 @dataclass(frozen=True, slots=True)
-class Abandon:
-    """`generation` failed; it will not be forked from again."""
+class Forget:
+    """A generation that was kept is not needed any more, or (`kept`) not now: the rollback to it failed."""
 
     generation: int
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +162,10 @@ class Exit:
 
 Action: TypeAlias = (
     Fork
+    | Cast
+    | Melt
+    | Restore
+    | Forget
     | Send
     | Dump
     | Inspect

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import socket
 import time
 from collections import deque
 from collections.abc import Callable
@@ -22,7 +23,8 @@ from arbiter.config.sources import Loader
 from arbiter.errors import ExitStatus, OperatorError
 from arbiter.hooks import ServerFace, WorkerFace
 from arbiter.link import spawn
-from arbiter.link.channel import channel
+from arbiter.link.channel import Receiver, channel
+from arbiter.link.messages import Spawn
 from arbiter.link.scoreboard import Scoreboard, Word
 from arbiter.link.spec import WorkerSpec
 from arbiter.link.stacks import StackFile
@@ -33,6 +35,7 @@ from arbiter.supervisor import events as ev
 from arbiter.supervisor import listeners as sockets
 from arbiter.supervisor.book import FOREVER, Book
 from arbiter.supervisor.dumps import Dumps
+from arbiter.supervisor.foundry import Foundry, Order
 from arbiter.supervisor.generation import Generation
 from arbiter.supervisor.health import Health, Patience, Watched
 from arbiter.supervisor.journal import Journal
@@ -81,6 +84,7 @@ class Arbiter:
         self._faces: dict[int, WorkerFace] = {}
         self._lifeline_read, self._lifeline_write = os.pipe()
         os.set_blocking(self._lifeline_read, False)
+        self._foundry = Foundry(loader, self._scoreboard, self._lifeline_read)
         self._dumps = Dumps(log, self.watch.send)
         self._outputs = Outputs(self.watch, self._name)
         self._health = Health(time.monotonic())
@@ -92,6 +96,10 @@ class Arbiter:
         self._pending: deque[ev.Event] = deque()
         self._performers: dict[type[Any], Callable[[Any], None]] = {
             act.Fork: self._fork,
+            act.Cast: self._cast,
+            act.Melt: lambda action: self.watch.send(action.key, signal.SIGKILL, group=True),
+            act.Restore: self._restore,
+            act.Forget: self._forget,
             act.Send: lambda action: self.watch.send(action.key, action.signal, group=action.group),
             act.Dump: lambda action: self.outside.dump(action, time.monotonic()),
             act.Inspect: self._inspect,
@@ -141,6 +149,10 @@ class Arbiter:
                 event = dataclasses.replace(event, loads=self._loads())
             elif isinstance(event, ev.Gone):
                 event = self._bury(event)
+            elif isinstance(event, ev.Forked):
+                self._christen(event)
+            elif isinstance(event, ev.ForkFailed):
+                self._unmake(event.key)
             before = self.outside.view.journal.number
             self._perform(self.policy.decide(event, time.monotonic()))
             self.outside.decided(event, self.outside.view.journal.since(before))
@@ -191,7 +203,8 @@ class Arbiter:
         face = WorkerFace(generation.config, self.log, age=action.key, nr=action.slot, ppid=os.getpid())
         try:
             row = self._free_row()
-            hooks.call(generation.config, "pre_fork", generation.server, face)
+            if not action.mold:
+                hooks.call(generation.config, "pre_fork", generation.server, face)
             receiver, theirs = channel()
             receiver.take_fds = partial(self._outputs.take, action.key)
             stacks = StackFile()
@@ -200,6 +213,11 @@ class Arbiter:
             self._pending.append(ev.ForkFailed(action.key, f"{type(error).__name__}: {error}"))
             return
         self._scoreboard.row(row).clear(slot=action.slot, generation=action.generation)
+        self._dumps.add(action.key, stacks)
+        self._rows[action.key], self._faces[action.key] = row, face
+        if action.mold:
+            self._fork_from_mold(action, row, receiver, theirs, stacks)
+            return
         spec = WorkerSpec(
             key=action.key,
             slot=action.slot,
@@ -225,22 +243,64 @@ class Arbiter:
             pid = spawn.fork(child)
         except OSError as error:
             receiver.close()
-            stacks.close()
             self._pending.append(ev.ForkFailed(action.key, str(error)))
             return
         finally:
             theirs.close()
-        self._dumps.add(action.key, stacks)
-        self._scoreboard.row(row).words[Word.PID] = pid
-        self._rows[action.key], self._faces[action.key] = row, face
-        face.pid = pid
-        generation.server.WORKERS[pid] = face
         self.watch.add_child(action.key, pid, receiver)
         self._pending.append(ev.Forked(action.key, pid))
 
+    def _fork_from_mold(
+        self, action: act.Fork, row: int, receiver: Receiver, theirs: socket.socket, stacks: StackFile
+    ) -> None:
+        """Have a mold fork a worker; `Forked` or `ForkFailed` comes when it has."""
+        listeners = self.generations[action.generation].listeners
+        addresses = [listener.url for listener in listeners]
+        fds = (stacks.fd, *(listener.socket.fileno() for listener in listeners))
+        order = Order(Spawn(action.key, action.slot, row, addresses), theirs, fds)
+        try:
+            self._foundry.spawn(action.mold, order)
+        except (OSError, ValueError) as error:
+            receiver.close()
+            theirs.close()
+            self._pending.append(ev.ForkFailed(action.key, str(error)))
+        else:
+            self.watch.expect(action.key, action.mold, receiver)
+
+    def _cast(self, action: act.Cast) -> None:
+        try:
+            pid, receiver, stacks = self._foundry.cast(action.key, action.generation)
+        except OSError as error:
+            self._pending.append(ev.ForkFailed(action.key, str(error)))
+            return
+        receiver.take_fds = partial(self._outputs.take, action.key)
+        self._dumps.add(action.key, stacks)
+        self.watch.add_child(action.key, pid, receiver)
+        self._pending.append(ev.Forked(action.key, pid))
+
+    def _christen(self, event: ev.Forked) -> None:
+        """A child exists, and this is its number."""
+        face = self._faces.get(event.key)
+        if face is not None:
+            self._scoreboard.row(self._rows[event.key]).words[Word.PID] = event.pid
+            face.pid = event.pid
+            self.current.server.WORKERS[event.pid] = face
+            self._foundry.answered(event.key)
+
+    def _unmake(self, key: int) -> None:
+        """A child will not exist."""
+        self._foundry.answered(key)
+        self._dumps.bury(key)
+        self._rows.pop(key, None)
+        self._faces.pop(key, None)
+
     def _name(self, key: int) -> tuple[str, dict[str, int]]:
-        """A worker's name in the log, and what belongs to each of its records."""
-        child, pid = self.policy.book.children[key], self.watch.pid(key)
+        """A worker's or a mold's name in the log, and what belongs to each of its records."""
+        book, pid = self.policy.book, self.watch.pid(key)
+        if key in book.molds:
+            generation = book.molds[key].generation
+            return f"mold (gen {generation}, pid {pid})", {"generation": generation, "pid": pid}
+        child = book.children[key]
         fields = {"worker": child.slot, "generation": child.generation, "pid": pid}
         return f"worker {child.slot} (gen {child.generation}, pid {pid})", fields
 
@@ -266,6 +326,7 @@ class Arbiter:
         told.
         """
         now = time.monotonic()
+        self._foundry.gone(event.key)
         self._dumps.bury(event.key)
         self._outputs.bury(event.key)
         row = self._rows.pop(event.key, None)
@@ -350,9 +411,26 @@ class Arbiter:
         )
         return ev.Loaded(number, generation.rules, said)
 
+    def _restore(self, action: act.Restore) -> None:
+        """Have the addresses of a generation that was kept; everything else of it sleeps in its mold."""
+        kept, now = self.generations[action.generation], self.current
+        self._notifier.reloading()
+        try:
+            opened = now.listeners
+            if kept.config.bind != now.config.bind:
+                opened = sockets.open_all(kept.config, had=now.listeners)
+        except OperatorError as error:
+            self._pending.append(ev.Refused(str(error)))
+            return
+        kept.server.address = [listener.url for listener in opened]
+        self.generations[kept.number] = restored = dataclasses.replace(kept, listeners=opened)
+        self._pending.append(ev.Loaded(kept.number, restored.rules, ""))
+
     def _commit(self, action: act.Commit) -> None:
         before, self.current = self.current, self.generations[action.generation]
         self.generations = {action.generation: self.current}
+        if action.kept:
+            self.generations[before.number] = before
         gone = [listener for listener in before.listeners if listener not in self.current.listeners]
         sockets.close_all(gone)
         try:
@@ -373,6 +451,13 @@ class Arbiter:
         self.loader.revert()
         sockets.close_all(one for one in generation.listeners if one not in self.current.listeners)
 
+    def _forget(self, action: act.Forget) -> None:
+        """A rollback has failed, or there will be none."""
+        generation = self.generations[action.generation]
+        sockets.close_all(one for one in generation.listeners if one not in self.current.listeners)
+        if not action.kept:
+            del self.generations[action.generation]
+
     # -- the rest
 
     def _reopen(self, action: act.Reopen) -> None:
@@ -384,6 +469,7 @@ class Arbiter:
             child = self.policy.book.children.get(key)
             if child is not None and child.state in SERVING:
                 self.watch.send(key, signal.SIGUSR1)
+        self._foundry.reopen_logs()
         self.log.info("logs reopened", event="logs.reopened")
 
     def _resized(self, action: act.Resized) -> None:

@@ -32,6 +32,10 @@ class Rules:
     """How long a worker of a new generation serves beside its predecessor before that one drains."""
     drain_delay: float = 0.0
     """How long a stop waits, serving on, until load balancers have noticed."""
+    preload: str = "off"
+    """Whether workers are forked from a mold: "on", "auto" (if the application survives a fork) or "off"."""
+    rollback_keep: float = 0.0
+    """How long the mold of the generation before is kept."""
 
 
 class Phase(enum.Enum):
@@ -52,6 +56,8 @@ class Child:
     state: State = State.BOOTING
     pid: int = 0
     step: str = "fork"
+    mold: int = 0
+    """The key of the mold it is forked from; 0: it loads the application by itself."""
     since: float = 0.0
     """When it came into this state (monotonic)."""
     deadline: float = FOREVER
@@ -72,12 +78,49 @@ class Child:
         return f"worker {self.slot} (gen {self.generation}, pid {self.pid})"
 
 
+class MoldState(enum.Enum):
+    """Where a mold stands."""
+
+    BUILDING = "building"
+    READY = "ready"
+    MELTING = "melting"
+    """It is not needed, or of no use; only its reaping is left."""
+
+
 @dataclass(slots=True)
-class Rollout:
-    """A reload on its way."""
+class Mold:
+    """One mold process; `key` as with children, from the same count."""
+
+    key: int
+    generation: int
+    state: MoldState = MoldState.BUILDING
+    pid: int = 0
+    step: str = "exec"
+    since: float = 0.0
+    deadline: float = FOREVER
+
+    @property
+    def name(self) -> str:
+        """The process's name in every log: `mold (gen 2, pid 41)`."""
+        return f"mold (gen {self.generation}, pid {self.pid})"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A generation that was in force and can be again: its mold sleeps `until` then (monotonic s)."""
 
     generation: int
     rules: Rules
+    until: float
+
+
+@dataclass(slots=True)
+class Rollout:
+    """A reload on its way; `back`: to a generation that was in force before."""
+
+    generation: int
+    rules: Rules
+    back: bool = False
     proved: bool = False
     """A worker of the new generation has become ready and passed its soak."""
 
@@ -95,6 +138,15 @@ class Book:
     slots: set[int] = field(default_factory=set)
     """The worker numbers that should be filled; their count is the number of workers wanted."""
     children: dict[int, Child] = field(default_factory=dict)
+    molds: dict[int, Mold] = field(default_factory=dict)
+    direct: set[int] = field(default_factory=set)
+    """Generations that have no mold by decision: their workers load the application by themselves."""
+    kept: Kept | None = None
+    """What a rollback would go back to."""
+    last_resort: bool = False
+    """The mold of the generation in force is dead and could not be made anew."""
+    cast_at: float = 0.0
+    """When the next attempt is due (monotonic s; 0: at once)."""
     next_key: int = 1
     rollout: Rollout | None = None
     loading: bool = False
@@ -116,11 +168,32 @@ class Book:
     corpses: Counter[str] = field(default_factory=Counter)
     """How many workers died with this request in work."""
     backoff: Backoff = field(default_factory=Backoff)
+    casting: Backoff = field(default_factory=Backoff)
+    """The same, for molds."""
 
     @property
     def wanted_generation(self) -> int:
         """The generation every slot should be on."""
         return self.rollout.generation if self.rollout else self.generation
+
+    def mold(self, generation: int) -> Mold | None:
+        """The mold that workers of the generation are forked from, if it is ready."""
+        ready = (mold for mold in self.molds_of(generation) if mold.state is MoldState.READY)
+        return next(ready, None)
+
+    def molds_of(self, generation: int) -> list[Mold]:
+        """The generation's molds, but for those that are let go."""
+        return [
+            mold
+            for mold in self.molds.values()
+            if mold.generation == generation and mold.state is not MoldState.MELTING
+        ]
+
+    def can_fork(self, generation: int) -> bool:
+        """Whether workers of the generation can be made now."""
+        if generation in self.direct or self.mold(generation) is not None:
+            return True
+        return generation == self.generation and self.last_resort
 
     def serving(self, slot: int | None = None) -> Iterator[Child]:
         """Children that accept, of one slot or of all."""

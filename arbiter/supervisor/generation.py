@@ -8,11 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from arbiter.config.check import hooks_want_root
 from arbiter.config.snapshot import Config
 from arbiter.config.surge import surge_of
 from arbiter.hooks import ServerFace
 from arbiter.supervisor.book import FOREVER, Rules
+from arbiter.supervisor.foundry import SUPPORTED
 from arbiter.supervisor.listeners import Listener
+
+
+def preload_of(config: Config) -> str:
+    """The setting `preload_app` as far as it can be done here: "on", "auto" or "off"."""
+    if not SUPPORTED or (config.preload_app == "auto" and hooks_want_root(config)):
+        return "off"
+    return config.preload_app
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,4 +46,6 @@ class Generation:
             can_pause=config.daemon,
             soak=config.reload_soak,
             drain_delay=config.drain_delay,
+            preload=preload_of(config),
+            rollback_keep=config.rollback_keep,
         )

@@ -98,8 +98,10 @@ def open_all(
 
 
 def close_all(listeners: Iterable[Listener], *, unlink: bool = True) -> None:
-    """Close the arbiter's copies and remove unix socket files."""
+    """Close the arbiter's copies and remove unix socket files; leave alone what is closed already."""
     for listener in listeners:
+        if listener.socket.fileno() < 0:
+            continue  # its path may be somebody else's by now
         listener.socket.close()
         if unlink and listener.path:
             with contextlib.suppress(OSError):

@@ -11,6 +11,7 @@ import signal
 from typing import Any, Final
 
 from arbiter.supervisor import actions as act
+from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import FOREVER, Book, Child, Phase, Rules
 from arbiter.supervisor.states import IMPOSSIBLE, LEAVING, TABLE, Input, State
 
@@ -18,6 +19,8 @@ QUIT_PATIENCE: Final = 2.0
 """Seconds between telling a worker to leave at once and killing it."""
 DRAIN_SLACK: Final = 2.0
 """Seconds past graceful_timeout, in which a worker cuts and logs what is left."""
+FORK_PATIENCE: Final = 20.0
+"""Seconds in which a mold forks, with many others before it on a slow machine."""
 REAP_PATIENCE: Final = 5.0
 """Seconds after SIGKILL in which a process should be gone."""
 
@@ -59,8 +62,16 @@ class Moves:
         key = book.next_key
         book.next_key += 1
         deadline = now + (self._rules_of(generation).boot_timeout or FOREVER)
-        book.children[key] = Child(key, slot, generation, since=now, deadline=deadline)
-        self._do(act.Fork(key, slot, generation))
+        mold = book.mold(generation)
+        mold_key = mold.key if mold else 0
+        if mold:
+            deadline = min(deadline, now + FORK_PATIENCE)
+        book.children[key] = Child(key, slot, generation, mold=mold_key, since=now, deadline=deadline)
+        self._do(act.Fork(key, slot, generation, mold_key))
+
+    def _ignore(self, event: ev.Asked, why: str) -> None:
+        text = f"{event.verb.value} ({event.origin}) ignored: {why}"
+        self._say(logging.INFO, "arbiter.ignored", text, verb=event.verb.value)
 
     def _move(self, child: Child, what: Input, now: float) -> bool:
         """Move a child along the table; False (and a record) for a cell that cannot be."""

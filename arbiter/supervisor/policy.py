@@ -25,7 +25,8 @@ from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import FOREVER, Book, Child, Phase, Rollout
 from arbiter.supervisor.causes import describe
-from arbiter.supervisor.moves import QUIT_PATIENCE, Moves
+from arbiter.supervisor.molding import Molding
+from arbiter.supervisor.moves import QUIT_PATIENCE
 from arbiter.supervisor.states import LEAVING, SERVING, Input, State
 
 RUNG: Final = 1.0
@@ -41,7 +42,7 @@ CORPSES: Final = 200
 """Requests remembered for that."""
 
 
-class Policy(Moves):
+class Policy(Molding):
     """Decides; see the module's text. `book` is its only state."""
 
     def __init__(self, book: Book) -> None:
@@ -50,6 +51,7 @@ class Policy(Moves):
             ev.Asked: self._asked,
             ev.Forked: self._forked,
             ev.ForkFailed: self._fork_failed,
+            ev.MoldReady: lambda event, now: None,  # of one that is gone
             ev.Step: self._step,
             ev.Booted: self._booted,
             ev.Failed: self._failed,
@@ -65,6 +67,7 @@ class Policy(Moves):
         }
         self._wishes: dict[Verb, Callable[[ev.Asked, float], None]] = {
             Verb.RELOAD: lambda event, now: self._reload(event.origin, now),
+            Verb.ROLLBACK: self._roll_back,
             Verb.SCALE: lambda event, now: self._resize(event.amount, event),
             Verb.SCALE_UP: lambda event, now: self._resize(len(self.book.slots) + event.amount, event),
             Verb.SCALE_DOWN: lambda event, now: self._resize(len(self.book.slots) - event.amount, event),
@@ -78,12 +81,15 @@ class Policy(Moves):
     def start(self, now: float) -> list[act.Action]:
         """The first actions: fill every slot."""
         self.book.slots = set(range(1, self.book.rules.workers + 1))
-        return self.decide(ev.Tick(), now)
+        self._out = []
+        self._begin_generation(self.book.generation, now)
+        return [*self._out, *self.decide(ev.Tick(), now)]
 
     def decide(self, event: ev.Event, now: float) -> list[act.Action]:
         """Take in one event at monotonic time `now` (s); what is to be done about it, in order."""
         self._out = []
-        self._handlers[type(event)](event, now)
+        if not self._about_mold(event, now):
+            self._handlers[type(event)](event, now)
         self._expire(now)
         self._reconcile(now)
         return self._out
@@ -91,7 +97,7 @@ class Policy(Moves):
     def wake_at(self) -> float:
         """The time (monotonic s) at which a `Tick` is due; infinity if there is nothing to wait for."""
         due = min((child.deadline for child in self.book.children.values()), default=FOREVER)
-        due = min(due, self.book.leave_at)
+        due = min(due, self.book.leave_at, self._molds_due())
         if self.book.backoff.until and self._anything_missing():
             due = min(due, self.book.backoff.until)
         return due
@@ -129,6 +135,7 @@ class Policy(Moves):
             book.phase, book.leave_at = Phase.STOPPING, FOREVER
             self._say(logging.INFO, "arbiter.stopping", f"{'quick stop' if quick else 'stopping'} ({why})")
             self._do(act.Closing())
+            self._melt_all()
         elif quick and not book.quick:
             self._say(logging.INFO, "arbiter.stopping", f"quick stop ({why})")
         book.quick = book.quick or quick
@@ -200,10 +207,6 @@ class Policy(Moves):
         name, word = ("readiness.off", "not ready") if withheld else ("readiness.on", "ready again")
         self._say(logging.INFO, name, f"{word} ({origin}); serving goes on")
 
-    def _ignore(self, event: ev.Asked, why: str) -> None:
-        text = f"{event.verb.value} ({event.origin}) ignored: {why}"
-        self._say(logging.INFO, "arbiter.ignored", text, verb=event.verb.value)
-
     def _idlest(self, event: ev.Asked) -> int:
         """The slot whose loss hurts least: empty, then least loaded, then the highest number."""
 
@@ -222,14 +225,17 @@ class Policy(Moves):
             return
         if book.reload_again:
             book.reload_again = False
-            self._do(act.Abandon(event.generation))
+            self._let_go(event.generation)
             self._reload("asked for while reading", now)
             return
         book.paused = False
-        book.rollout = Rollout(event.generation, event.rules)
+        back = self._is_back(event.generation)
+        word = "rollback" if back else "reload"
+        book.rollout = Rollout(event.generation, event.rules, back)
         said = f"; {event.said}" if event.said else ""
-        text = f"reload: starting generation {event.generation}{said}"
-        self._say(logging.INFO, "reload.starting", text, generation=event.generation)
+        text = f"{word}: starting generation {event.generation}{said}"
+        self._say(logging.INFO, f"{word}.starting", text, generation=event.generation)
+        self._begin_generation(event.generation, now)
 
     def _refused(self, event: ev.Refused, now: float) -> None:
         book = self.book
@@ -245,13 +251,13 @@ class Policy(Moves):
         """The reload under way has failed: withdraw what it started, stay with the generation in force."""
         book = self.book
         assert book.rollout is not None
-        failed = book.rollout.generation
+        failed, word = book.rollout.generation, "rollback" if book.rollout.back else "reload"
         book.rollout = None
         tail = f"\n{report.rstrip()}" if report else ""
-        text = f"reload failed: {problem}; generation {book.generation} goes on{tail}"
-        self._say(logging.ERROR, "reload.failed", text, generation=failed)
-        self._withdraw(failed, "its reload failed", now)
-        self._do(act.Settled(f"reload failed; generation {book.generation} goes on"))
+        text = f"{word} failed: {problem}; generation {book.generation} goes on{tail}"
+        self._say(logging.ERROR, f"{word}.failed", text, generation=failed)
+        self._withdraw(failed, f"its {word} failed", now)
+        self._do(act.Settled(f"{word} failed; generation {book.generation} goes on"))
 
     def _withdraw(self, generation: int, why: str, now: float) -> None:
         """Kill what has not served yet. Workers of it that serve are replaced first, like any stale one."""
@@ -265,15 +271,20 @@ class Policy(Moves):
                 self._drain(child, why, now)
             else:
                 child.soaking, child.deadline = False, FOREVER
-        self._do(act.Abandon(generation))
+        self._let_go(generation)
 
     # -- children
 
     def _forked(self, event: ev.Forked, now: float) -> None:
-        self.book.children[event.key].pid = event.pid
+        child = self.book.children[event.key]
+        child.pid = event.pid
+        if child.state is State.BOOTING:
+            child.deadline = child.since + self._rules_of(child.generation).boot_timeout
 
     def _fork_failed(self, event: ev.ForkFailed, now: float) -> None:
         child = self.book.children.pop(event.key)
+        if event.mold_died or child.state is not State.BOOTING:
+            return  # that is the mold's affair; nobody waits for this one
         self._boot_failure(child, f"worker {child.slot} could not be forked: {event.problem}", None, now)
 
     def _step(self, event: ev.Step, now: float) -> None:
@@ -410,10 +421,7 @@ class Policy(Moves):
         if book.phase is Phase.STOPPING:
             return
         if not book.served:
-            tail = f"\n{text.rstrip()}" if text else ""
-            self._say(logging.CRITICAL, "worker.boot_failed", f"{problem}{tail}", child)
-            book.exit_status = report.status if report else ExitStatus.BOOT
-            self._stop(quick=True, why="no worker can start", now=now)
+            self._give_up("worker.boot_failed", problem, report, now)
         elif book.rollout and child.generation == book.rollout.generation:
             self._abort(problem, text, now)
         else:
@@ -422,16 +430,26 @@ class Policy(Moves):
             text = f"{problem}; next try in {delay:.1f} s{tail}"
             self._say(logging.ERROR, "worker.boot_failed", text, child)
 
+    def _give_up(self, name: str, problem: str, report: BootFailed | None, now: float) -> None:
+        """Nothing has served yet, and nothing can: the first start ends with the reason and a status."""
+        tail = f"\n{report.report.rstrip()}" if report and report.report else ""
+        self._say(logging.CRITICAL, name, f"{problem}{tail}")
+        self.book.exit_status = report.status if report else ExitStatus.BOOT
+        self._stop(quick=True, why="no worker can start", now=now)
+
     # -- what should be
 
     def _expire(self, now: float) -> None:
         if self.book.leave_at <= now:
             self.book.leave_at = FOREVER
             self._stop(quick=False, why="drain_delay is over", now=now)
+        self._expire_molds(now)
         for child in list(self.book.children.values()):
             if child.deadline > now:
                 continue
-            if child.state is State.BOOTING:
+            if child.state is State.BOOTING and not child.pid:
+                self._not_forked(child, now)
+            elif child.state is State.BOOTING:
                 limit = self._rules_of(child.generation).boot_timeout
                 problem = f"{child.name} is not ready after boot_timeout = {limit:g} s (step: {child.step})"
                 self._move(child, Input.HANG, now)
@@ -454,6 +472,15 @@ class Policy(Moves):
                     self._say(logging.WARNING, "worker.killed", text, child)
                 self._kill(child, child.reason, now)
 
+    def _not_forked(self, child: Child, now: float) -> None:
+        """Its mold has not forked it: something in there hangs, and nothing is to be had from it."""
+        child.deadline = FOREVER
+        mold = self.book.molds.get(child.mold)
+        if mold is not None:
+            text = f"{mold.name} was asked for worker {child.slot} and does not fork: killed"
+            self._say(logging.ERROR, "mold.hangs", text, generation=mold.generation)
+            self._do(act.Send(mold.key, signal.SIGKILL, group=True))
+
     def _climb(self, child: Child, now: float) -> None:
         """The stacks of a stuck worker have been taken: the next rung."""
         if child.reason == "boot_timeout":
@@ -472,12 +499,13 @@ class Policy(Moves):
         book = self.book
         book.backoff.look(now)
         if book.phase is Phase.STOPPING:
-            if not book.children:
+            if not book.children and not book.molds:
                 self._do(act.Exit(ExitStatus(book.exit_status)))
             return
         self._trim(now)
         if book.paused:
             return
+        self._recast(now)
         self._fill(now)
         self._replace(now)
         self._settle(now)
@@ -494,15 +522,20 @@ class Policy(Moves):
         book = self.book
         if now < book.backoff.until:
             return
+        wanted = self._target()
         fresh = book.rollout and (book.rollout.proved or not any(book.serving()))
-        generation = book.wanted_generation if fresh else book.generation
+        generation = wanted if fresh else book.generation
+        if not book.can_fork(generation):
+            return
         for slot in sorted(self._empty_slots()):
             self._fork(slot, generation, now)
 
     def _replace(self, now: float) -> None:
         """Stale workers get a successor, a few at a time; of a new generation one goes ahead."""
         book = self.book
-        wanted = book.wanted_generation
+        wanted = self._target()
+        if not book.can_fork(wanted):
+            return
         room = 1 if book.rollout and not book.rollout.proved else book.rules.surge
         room -= sum(1 for _ in book.coming())
         for slot in sorted(book.slots):
@@ -512,6 +545,11 @@ class Policy(Moves):
             if stale and not any(book.coming(slot)):
                 self._fork(slot, wanted, now)
                 room -= 1
+
+    def _target(self) -> int:
+        """The generation to bring the slots to: that of a rollout once it can be forked from."""
+        wanted = self.book.wanted_generation
+        return wanted if self.book.can_fork(wanted) else self.book.generation
 
     def _settle(self, now: float) -> None:
         """Say when a start or a reload is complete."""
@@ -533,10 +571,11 @@ class Policy(Moves):
     def _commit(self, rollout: Rollout, now: float) -> None:
         book = self.book
         before, book.rules = book.rules, rollout.rules
-        book.generation, book.rollout = rollout.generation, None
-        self._do(act.Commit(book.generation))
-        text = f"reload done: generation {book.generation}"
-        self._say(logging.INFO, "reload.done", text, generation=book.generation)
+        earlier, book.generation, book.rollout = book.generation, rollout.generation, None
+        self._do(act.Commit(book.generation, self._keep(earlier, before, now)))
+        word = "rollback" if rollout.back else "reload"
+        text = f"{word} done: generation {book.generation}"
+        self._say(logging.INFO, f"{word}.done", text, generation=book.generation)
         self._do(act.Settled(f"generation {book.generation}"))
         if book.rules.workers != before.workers:
             asked = ev.Asked(Verb.RELOAD, f"workers = {book.rules.workers}")

@@ -33,7 +33,7 @@ from arbiter import application, hooks
 from arbiter.config.sources import Loader
 from arbiter.errors import ExitStatus, OperatorError
 from arbiter.hooks import ServerFace, WorkerFace
-from arbiter.link import spawn
+from arbiter.link import output, spawn
 from arbiter.link.channel import Sender
 from arbiter.link.messages import (
     Booting,
@@ -132,8 +132,7 @@ class Mold:
         if os.geteuid() == 0 and config.user != 0:
             self.logs.give_to(config.user, config.group)
         if config.capture_output:
-            for stream in (sys.stdout, sys.stderr):
-                os.dup2(self.logs.error.fileno(), stream.fileno())
+            output.redirect(self.sender)
         self.scoreboard = Scoreboard(setup.rows, setup.scoreboard)
         self.server = ServerFace(config, self.log, [])
         self.server.pid = setup.arbiter
