@@ -8,8 +8,8 @@ import weakref
 from typing import Any
 
 from arbiter.link.scoreboard import Word
-from tests.fakes.wsgi_apps import eventually
 from tests.fakes.workers import Served
+from tests.fakes.wsgi_apps import eventually
 
 
 def hello(environ: Any, start_response: Any) -> Any:
