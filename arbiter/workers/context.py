@@ -49,6 +49,10 @@ class WorkerContext:
     """
     retire: Callable[[str], None]
     """Ask for a replacement, with the reason; go on serving until told to drain."""
+    tell_tasks: Callable[[Callable[[], str]], None] = lambda tell: None
+    """Leave word who can tell, at any time and from a signal handler, what the tasks of an event loop wait
+    for.
+    """
     name: str = "worker"
     hooks: RequestHooks = field(default_factory=RequestHooks)
 

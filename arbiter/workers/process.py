@@ -12,6 +12,7 @@ import faulthandler
 import importlib
 import os
 import signal
+from collections.abc import Callable
 from typing import Any, Final
 
 from setproctitle import setproctitle
@@ -26,7 +27,7 @@ from arbiter.link.spec import WorkerSpec
 from arbiter.link.stacks import DUMP_SIGNAL
 from arbiter.observe.access import AccessLog, open_access_log
 from arbiter.observe.logs import Log
-from arbiter.workers import identity, orphan, task_stacks, verdict
+from arbiter.workers import identity, orphan, verdict
 from arbiter.workers.context import RequestHooks, WorkerContext
 from arbiter.workers.orders import Orders
 
@@ -74,6 +75,7 @@ class Worker:
             lambda: spec.scoreboard.closing,
         )
         self._reported = False
+        self._tasks: Callable[[], str] | None = None
 
     # -- the steps
 
@@ -127,6 +129,7 @@ class Worker:
             ready=lambda: self._ready(kind),
             boot_failed=self.boot_failed,
             retire=self._retire,
+            tell_tasks=self._tell_tasks,
             name=self.name,
             hooks=self._request_hooks(),
         )
@@ -187,13 +190,27 @@ class Worker:
             self.log.error_log.setLevel(self.row[Word.LOG_LEVEL])
 
     def _prepare_dump(self) -> None:
-        """Be able to say where it hangs, even while C code holds the interpreter."""
+        """Be able to say where it hangs, even while C code holds the interpreter; and, where that does not
+        hang, what the tasks of an event loop wait for (the handler that faulthandler calls after its own).
+        """
         stacks = self.spec.stacks.fileno()
         faulthandler.enable(stacks)
-        # Threads are written by C code whatever they do, then (chained) tasks by Python code when it can run.
-        signal.signal(DUMP_SIGNAL, lambda number, frame: task_stacks.write(stacks))
+        signal.signal(DUMP_SIGNAL, self._dump_tasks)
         faulthandler.register(DUMP_SIGNAL, file=stacks, all_threads=True, chain=True)
         signal.signal(signal.SIGABRT, self._aborted)
+
+    def _tell_tasks(self, tell: Callable[[], str]) -> None:
+        self._tasks = tell
+
+    def _dump_tasks(self, number: int, frame: object) -> None:
+        if self._tasks is None:
+            return
+        try:
+            text = self._tasks()
+        except Exception as error:  # raised here, it would come up in the middle of the application
+            text = f"the tasks cannot be told: {error!r}\n"
+        with contextlib.suppress(OSError):
+            os.write(self.spec.stacks.fileno(), f"\n{text}".encode("utf-8", "replace"))
 
     def _aborted(self, number: int, frame: object) -> None:
         self.face.aborted = True

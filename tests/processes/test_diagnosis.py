@@ -94,8 +94,10 @@ def test_a_slow_request_is_told_and_goes_on(serve: Serve, kind: str, stuck: list
     server = serve(*stuck[:-1], "-t", "30", "--slow-request", "1", stuck[-1])
     assert "pid=" in server.get("/slow")
     server.log.wait(r"slow request in worker \d \(gen 1, pid \d+\): 'GET /slow' has taken [12]\.\d s so far")
-    if kind != "asgi":
-        assert f"{STUCK[kind]}.py" in server.log.text
+    report = server.log.text[server.log.text.index("slow request") :]
+    assert re.search(rf'File ".*{STUCK[kind]}\.py", line \d+ in application', report), "where it waits"
+    if kind == "asgi":
+        assert re.search(r"Task .*: GET /slow, begun [12]\.\d s ago", report)
     assert "is stuck" not in server.log.text
 
 

@@ -152,6 +152,16 @@ class _Spare:
             self.gate.set_result(None)
 
 
+def driven_call(link: object) -> tuple[Call | None, bool]:
+    """For whoever follows what a task awaits: the call that `link`, if it is the body of a spare task,
+    drives, and whether it is one.
+    """
+    if not isinstance(link, types.GeneratorType) or link.gi_code is not _drive.__code__:
+        return None, False
+    frame = link.gi_frame
+    return (frame.f_locals.get("call") if frame is not None else None), True
+
+
 async def _wait_and_drive(spare: _Spare) -> None:
     await _drive(spare)
 

@@ -27,10 +27,11 @@ from arbiter.link.scoreboard import Word
 from arbiter.workers.accept import Acceptor
 from arbiter.workers.asgi_protocol import HttpConnection
 from arbiter.workers.asgi_proxy import ProxiedConnection
-from arbiter.workers.asgi_service import SECOND, Service
+from arbiter.workers.asgi_service import SECOND, Cycle, Service
 from arbiter.workers.context import WorkerContext
 from arbiter.workers.limits import DRAIN_GRACE
 from arbiter.workers.orders import Stop
+from arbiter.workers.task_stacks import describe
 
 TICK: Final = 1.0
 """Seconds between two looks at the deadlines while there are connections."""
@@ -41,6 +42,7 @@ WARNING: Final = 2.0
 """
 CANCEL_GRACE: Final = 1.0
 """Seconds that cancelled application calls have to clean up."""
+_OWN_TASKS: Final = frozenset({"arbiter"})
 
 
 class Tasks:
@@ -83,6 +85,7 @@ class Tasks:
         service = self.service = Service(ctx, loop)
         self._stop = asyncio.Event()
         loop.add_reader(ctx.orders.fileno(), self._ordered)
+        ctx.tell_tasks(self._describe_tasks)
         lifespan = await self._start_lifespan()
         if lifespan is None and self._status != ExitStatus.OK:
             return
@@ -249,6 +252,14 @@ class Tasks:
         self.service.tick()
         self._timer = self.loop.call_later(TICK, self._tick)
 
+    def _describe_tasks(self) -> str:
+        """See `WorkerContext.tell_tasks`."""
+        now = time.monotonic_ns()
+        running = self.service.running.copy()
+        oldest_first = sorted(running, key=lambda cycle: getattr(cycle, "started_ns", now))
+        requests = {cycle.task: _called(cycle, now) for cycle in oldest_first if cycle.task is not None}
+        return describe(self.loop, requests, _OWN_TASKS)
+
     # ------------------------------------------------------------------ the end
 
     async def _drain(self) -> None:
@@ -294,12 +305,7 @@ class Tasks:
         now = time.monotonic_ns()
         tasks: set[asyncio.Task[None]] = set()
         for cycle in tuple(service.running):
-            if isinstance(cycle, HttpCycle):
-                seconds = (now - cycle.started_ns) / SECOND
-                what = f"{cycle.request.method} {cycle.scope['path']}, begun {seconds:.1f} s ago"
-            else:
-                what = f"WebSocket {cycle.scope['path']}"
-            log.warning("cut: %s (%s)", what, reason)
+            log.warning("cut: %s (%s)", _called(cycle, now), reason)
             if cycle.task is not None:
                 tasks.add(cycle.task)
         for connection in tuple(service.connections):
@@ -333,6 +339,14 @@ class Tasks:
             self.ctx.log.debug("%s: %r", context.get("message"), error)
             return
         self.ctx.log.error("in the event loop: %s", context.get("message"), exc_info=error)
+
+
+def _called(cycle: Cycle, now: int) -> str:
+    """An application call, for people."""
+    if isinstance(cycle, HttpCycle):
+        seconds = (now - cycle.started_ns) / SECOND
+        return f"{cycle.request.method} {cycle.scope['path']}, begun {seconds:.1f} s ago"
+    return f"WebSocket {cycle.scope['path']}"
 
 
 def _new_loop(wanted: str) -> asyncio.AbstractEventLoop:
