@@ -23,7 +23,6 @@ REPORT_LIMIT: Final = 64 * 1024
 
 MAX_FDS: Final = 2
 """Descriptors taken with one message; the kernel closes any more."""
-_CLOEXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class Sender:
@@ -76,7 +75,9 @@ class Receiver:
         once).
         """
         try:
-            data, fds, _, _ = socket.recv_fds(self._end, 65536, MAX_FDS, _CLOEXEC)
+            data, fds, _, _ = socket.recv_fds(self._end, 65536, MAX_FDS)
+            for fd in fds:
+                os.set_inheritable(fd, False)  # recv_fds() takes flags and does not use them
             if fds:
                 self.take_fds(fds)
         except BlockingIOError:

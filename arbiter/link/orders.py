@@ -7,6 +7,7 @@ is given at a time than a socket's buffer holds; taking waits, for a mold has no
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from collections import deque
@@ -19,7 +20,6 @@ _HEAD: Final = struct.Struct("!II")
 """Length of the message, number of descriptors with it."""
 MAX_FDS: Final = 250
 """Descriptors with one message; the kernel takes 253 (SCM_MAX_FD)."""
-_CLOEXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 def give(end: socket.socket, message: Message, fds: Sequence[int] = ()) -> None:
@@ -53,7 +53,9 @@ class Taker:
                     body, self._held = self._held[_HEAD.size : end], self._held[end:]
                     # The kernel hands descriptors over with the bytes they were sent with, never later.
                     return decode(body), [self._fds.popleft() for _ in range(count)]
-            data, fds, _, _ = socket.recv_fds(self._end, 65536, MAX_FDS, _CLOEXEC)
+            data, fds, _, _ = socket.recv_fds(self._end, 65536, MAX_FDS)
+            for fd in fds:
+                os.set_inheritable(fd, False)  # recv_fds() takes flags and does not use them
             self._fds.extend(fds)
             if not data:
                 return None

@@ -18,7 +18,7 @@ import os
 import tempfile
 import threading
 import time
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 ROW_BYTES: Final = 16384
 WORD: Final = 8
@@ -238,6 +238,9 @@ class SharedRow(Row):
             Row.add(self, word, amount)
 
 
+R = TypeVar("R", bound=Row)
+
+
 class Scoreboard:
     """All rows, and a word of the arbiter's own behind them.
 
@@ -259,6 +262,10 @@ class Scoreboard:
         if view is None:
             view = self._views[index] = Row(self._memory, index)
         return view
+
+    def row_as(self, kind: type[R], index: int) -> R:
+        """The row as another kind sees it."""
+        return kind(self._memory, index)
 
     def shared_row(self, index: int) -> SharedRow:
         """The row for a worker whose threads write it."""

@@ -215,11 +215,18 @@ class Server:
             self.port = int(found[1])
 
     def workers(self) -> set[int]:
-        """The pids of the arbiter's living children."""
+        """The pids of the living workers."""
+        return self._children("arbiter: worker ")
+
+    def molds(self) -> set[int]:
+        """The pids of the living molds."""
+        return self._children("arbiter: mold ")
+
+    def _children(self, title: str) -> set[int]:
         found = set()
         for child in psutil.Process(self.pid).children():
             with contextlib.suppress(psutil.NoSuchProcess):
-                if child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+                if child.status() != psutil.STATUS_ZOMBIE and " ".join(child.cmdline()).startswith(title):
                     found.add(child.pid)
         return found
 
