@@ -336,7 +336,7 @@ class Arbiter:
             requests = tuple((lane.text, now - lane.since_ns / 1e9) for lane in lanes)
             event = dataclasses.replace(event, requests=requests, no_memory=self._oom.rose())
             child = self.policy.book.children[event.key]
-            self.outside.view.ledger.bury(Living(event.key, child.slot, child.pid, self._scoreboard.row(row)))
+            self.outside.bury(Living(event.key, child.slot, child.pid, self._scoreboard.row(row)))
             self._scoreboard.row(row).clear()
         if face is not None:
             self.current.server.WORKERS.pop(int(face.pid), None)

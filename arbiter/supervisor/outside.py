@@ -6,6 +6,7 @@ it is needed to serve the site; what cannot be opened is told, and everything el
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +15,9 @@ from typing import Any
 from arbiter.config.snapshot import Config
 from arbiter.errors import FilesError, ListenError
 from arbiter.link.scoreboard import Word
+from arbiter.observe import multiprocess
 from arbiter.observe.logs import LEVELS, Log
+from arbiter.observe.statsd import Statsd, TellStatsd, open_statsd
 from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
 from arbiter.supervisor import listeners as sockets
@@ -22,8 +25,10 @@ from arbiter.supervisor.book import FOREVER
 from arbiter.supervisor.dumps import Dumps, resources
 from arbiter.supervisor.exporter import Exporter
 from arbiter.supervisor.journal import Happening
+from arbiter.supervisor.ledger import Living
 from arbiter.supervisor.listeners import Listener
 from arbiter.supervisor.plane import Plane
+from arbiter.supervisor.queues import queue_of
 from arbiter.supervisor.rendezvous import open_socket
 from arbiter.supervisor.states import SERVING
 from arbiter.supervisor.trial import Trial
@@ -54,6 +59,8 @@ class Outside:
         self._plane: Plane | None = None
         self._exporter = Exporter(watch, view, time.monotonic)
         self._listener: Listener | None = None
+        self._statsd: Statsd | None = None
+        self._teller: TellStatsd | None = None
         self._trial: tuple[Trial, Callable[[str], None]] | None = None
 
     # -- the sockets
@@ -61,6 +68,8 @@ class Outside:
     def open(self, config: Config, environ: Mapping[str, str]) -> None:
         """Open what the configuration asks for. Raises `ListenError` for `metrics_bind` alone."""
         self._move_exporter(config)
+        self._open_statsd(config)
+        multiprocess.clean(_directory(config))
         if config.control_socket_disable:
             return
         try:
@@ -73,10 +82,22 @@ class Outside:
 
     def reconfigure(self, config: Config) -> None:
         """A reload is in force: move to another `metrics_bind`, or stay if that cannot be."""
+        self._open_statsd(config)
         try:
             self._move_exporter(config)
         except ListenError as error:
             self._log.error("%s Metrics stay where they are.", error)
+
+    def _open_statsd(self, config: Config) -> None:
+        if self._statsd is not None and self._teller is not None:
+            self._log.error_log.removeHandler(self._teller)
+            self._statsd.close()
+        self._teller, self._statsd = None, open_statsd(config)
+        if self._statsd is not None:
+            self._teller = TellStatsd(self._statsd)
+            self._log.error_log.addHandler(self._teller)
+        elif config.statsd_host is not None:
+            self._log.warning("statsd_host = %s: cannot be resolved; nothing is sent", config.statsd_host)
 
     def _move_exporter(self, config: Config) -> None:
         before, address = self._listener, config.metrics_bind
@@ -115,12 +136,28 @@ class Outside:
 
     def look(self, now: float) -> None:
         """Time has passed."""
-        self.view.ledger.sample(self.view.living(), now)
+        if now >= self.view.ledger.due:
+            self.view.ledger.sample(self.view.living(), now)
+            self._tell_statsd()
         self._exporter.look(now)
         if self._plane is not None:
             self._plane.service.look(now)
         if self._trial is not None and now >= self._trial[0].deadline:
             self._checked("reading the configuration took too long")
+
+    def bury(self, worker: Living) -> None:
+        """A worker has been reaped; its row is about to be cleared."""
+        self.view.ledger.bury(worker)
+        multiprocess.bury(_directory(self.view.current().config), worker.row.index)
+
+    def _tell_statsd(self) -> None:
+        statsd, generation = self._statsd, self.view.current()
+        if statsd is None:
+            return
+        statsd.gauge("gunicorn.workers", sum(1 for _ in self.view.book.serving()))
+        if generation.config.enable_backlog_metric:
+            queues = [queue_of(one.socket) for one in generation.listeners if one.socket.fileno() >= 0]
+            statsd.histogram("gunicorn.backlog", sum(queue.length for queue in queues if queue))
 
     def say(self, level: int, name: str, text: str, fields: Mapping[str, Any]) -> None:
         """Into the log and the journal."""
@@ -191,3 +228,9 @@ class Outside:
         self._watch.remove_reader(trial.fileno())
         trial.end()
         then(problem)
+
+
+def _directory(config: Config) -> str:
+    """Where the application's prometheus_client keeps its files; "" if it does not."""
+    name = multiprocess.VARIABLE
+    return config.environment().get(name) or os.environ.get(name, "")

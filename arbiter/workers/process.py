@@ -25,11 +25,14 @@ from arbiter.link.messages import Booting, Ready, Retiring
 from arbiter.link.scoreboard import State, Word
 from arbiter.link.spec import WorkerSpec
 from arbiter.link.stacks import DUMP_SIGNAL
+from arbiter.observe import multiprocess
 from arbiter.observe.access import AccessLog, open_access_log
 from arbiter.observe.logs import Log
+from arbiter.observe.statsd import TellStatsd, open_statsd
 from arbiter.workers import identity, orphan, verdict
 from arbiter.workers.context import RequestHooks, WorkerContext
 from arbiter.workers.orders import Orders
+from arbiter.workers.told_row import row_for
 
 DISPATCHERS: Final = {
     "sync": ("arbiter.workers.dispatch.turns", "Turns"),
@@ -108,6 +111,7 @@ class Worker:
         app = self.spec.app
         if app is None:
             self._enter("application")
+            multiprocess.key_by(self.spec.row)
             origin = self.config.variable_origin(application.DJANGO)
             app = application.load(self.config.app, self.config.worker_class, origin)
         self.face.app = self.face.wsgi = app.callable
@@ -116,7 +120,10 @@ class Worker:
         kind = application.dispatcher_name(app, self.config)
         self._enter(f"{kind} dispatcher")
         self.access = open_access_log(self.config, self.spec.logs, self.log)
-        row = self.spec.scoreboard.shared_row(self.spec.row) if kind == "threaded" else self.row
+        statsd = open_statsd(self.config)
+        if statsd is not None:
+            self.log.error_log.addHandler(TellStatsd(statsd))
+        row = row_for(self.spec.scoreboard, self.spec.row, statsd, shared=kind == "threaded")
         ctx = WorkerContext(
             config=self.config,
             app=app.callable,

@@ -267,3 +267,56 @@ def _attack(port: int, times: int) -> None:
             held.pop(0).close()
     for peer in held:
         peer.close()
+
+
+def test_statsd_is_told_with_gunicorns_names(serve: Serve, options: list[str]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd:
+        statsd.bind(("127.0.0.1", 0))
+        statsd.settimeout(30)
+        address = f"127.0.0.1:{statsd.getsockname()[1]}"
+        server = serve(
+            "-w",
+            "1",
+            "--statsd-host",
+            address,
+            "--statsd-prefix",
+            "shop",
+            "--enable-backlog-metric",
+            *options,
+        )
+        server.get()
+        wanted = {
+            "shop.gunicorn.requests",
+            "shop.gunicorn.request.duration",
+            "shop.gunicorn.request.status.200",
+            "shop.gunicorn.workers",
+            "shop.gunicorn.backlog",
+        }
+        while wanted:
+            wanted -= {line.split(":")[0] for line in statsd.recv(4096).decode().splitlines()}
+
+
+def test_the_applications_own_metrics_survive_its_workers(serve: Serve, tmp_path: Path) -> None:
+    pytest.importorskip("prometheus_client")
+    (tmp_path / "counted.py").write_text(
+        "from prometheus_client import CollectorRegistry, Counter, generate_latest\n"
+        "from prometheus_client.multiprocess import MultiProcessCollector\n"
+        "orders = Counter('orders', 'Orders.')\n"
+        "def application(environ, start_response):\n"
+        "    orders.inc()\n"
+        "    registry = CollectorRegistry()\n"
+        "    MultiProcessCollector(registry)\n"
+        "    body = generate_latest(registry)\n"
+        "    start_response('200 OK', [('Content-Length', str(len(body)))])\n"
+        "    return [body]\n"
+    )
+    (tmp_path / "files").mkdir()
+    server = serve(
+        "-w", "1", "--max-requests", "5", "counted", env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "files")}
+    )
+    first = server.workers()
+    for number in range(1, 31):
+        assert f"orders_total {number}.0" in server.get()
+    until(lambda: not first & server.workers(), "a successor")
+    assert "orders_total 31.0" in server.get()
+    assert len(list((tmp_path / "files").iterdir())) <= 3
