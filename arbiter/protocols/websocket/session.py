@@ -17,7 +17,7 @@ import struct
 from typing import Any, Final, TypeAlias, cast
 
 from websockets.extensions.permessage_deflate import PerMessageDeflate
-from websockets.frames import BINARY, CONT, TEXT, Close, Frame
+from websockets.frames import BINARY, CLOSE, CONT, TEXT, Close, Frame
 from websockets.protocol import OPEN, SERVER, Protocol
 
 SMALL: Final = 64
@@ -56,6 +56,20 @@ class _Mute:
     debug = error = warning = info
 
 
+class _Frames(Protocol):
+    """The library's judge of frames, but for one thing: a close frame may stand amid a fragmented message.
+
+    RFC 6455 5.4 allows it for control frames; the library would fail the connection with 1002.
+    """
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is CLOSE:
+            for size_so_far in ("current_size", "cur_size"):  # its name in newer and in older releases
+                if hasattr(self, size_so_far):
+                    setattr(self, size_so_far, None)
+        super().recv_frame(frame)
+
+
 class Session:
     """One open WebSocket, server side.
 
@@ -66,7 +80,7 @@ class Session:
     __slots__ = ("_compressing", "_decoder", "_ended", "_parts", "_protocol", "_text")
 
     def __init__(self, max_size: int, compression: PerMessageDeflate | None) -> None:
-        self._protocol = Protocol(SERVER, state=OPEN, max_size=max_size or None, logger=cast(Any, _Mute()))
+        self._protocol = _Frames(SERVER, state=OPEN, max_size=max_size or None, logger=cast(Any, _Mute()))
         if compression is not None:
             self._protocol.extensions = [compression]
         self._compressing = compression is not None

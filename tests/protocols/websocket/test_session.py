@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.extensions.permessage_deflate import PerMessageDeflate
-from websockets.frames import BINARY, CONT, PING, TEXT, Frame, Opcode
+from websockets.frames import BINARY, CLOSE, CONT, PING, TEXT, Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
 from arbiter.protocols.websocket.session import SMALL, Ended, Session, SessionEvent, close_fault
@@ -32,6 +32,16 @@ def fed(session: Session, data: bytes, size: int = 0) -> list[SessionEvent]:
     if not size:
         return session.receive(data)
     return [event for at in range(0, len(data), size) for event in session.receive(data[at : at + size])]
+
+
+def test_a_close_amid_a_fragmented_message() -> None:
+    """RFC 6455 5.4: control frames may stand between fragments; the close is answered with its own code."""
+    session = Session(1 << 20, None)
+    first = masked(TEXT, b"fragment1", fin=False)
+    [end] = session.receive(first + masked(CLOSE, b"\x03\xe8") + masked(CONT, b"fragment2"))
+    assert isinstance(end, Ended)
+    assert (end.code, end.failed) == (1000, False)
+    assert session.pending() == b"\x88\x02\x03\xe8"
 
 
 MESSAGES = st.lists(st.one_of(st.text(max_size=300), st.binary(max_size=300)), max_size=6)
