@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BIND ?= 127.0.0.1:8000
 SITE := examples/django_project
 
-.PHONY: help run test lint docs clean
+.PHONY: help run test lint docs autobahn clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 8
@@ -34,8 +34,11 @@ docs: $(VENV)/.installed-test ## write again the pages made from the code
 	$(BIN)/python -m arbiter.config.render --write
 	$(BIN)/python -m tests.house.generated --write
 
+autobahn: $(VENV)/.installed-test ## the Autobahn|Testsuite against a WebSocket echo (needs Python 2.7)
+	$(BIN)/python -m tests.autobahn.run $(AUTOBAHN)
+
 clean: ## remove what was built, the virtual environment too
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-autobahn build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
