@@ -353,6 +353,8 @@ class Records:
         self._format = format if format != JSON else ""
 
     def __call__(self, line: str, parts: tuple[Any, ...]) -> None:
+        if not self._logger.isEnabledFor(logging.INFO):
+            return
         message = self._format or line[:-1].replace("%", "%%")
         extra = {"who": self._log.who, "event": "request", "fields": self._log.context}
         args = (_Atoms(parts),)

@@ -32,9 +32,13 @@ class CountingHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand the record on, after a word about those before it that were lost."""
         output = self.output
+        lost = output.dropped
         try:
-            if output.dropped:
-                self.deliver(_lost(output.dropped, record))
+            if lost:
+                self.deliver(_lost(lost, record))
+                if output.dropped:
+                    output.dropped = lost + 1  # the word itself does not count
+                    return
             self.deliver(record)
         except Exception:
             output.dropped += 1  # a record that cannot be formatted must not take the caller down

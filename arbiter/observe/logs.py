@@ -128,7 +128,7 @@ class Outputs:
         self.syslog: Syslog | None = None
         self.access_syslog: Syslog | None = None
         self.journal: Journal | None = None
-        self.error = Sink(settings.errorlog, sys.stderr.fileno() if sys.stderr else 2, "errorlog")
+        self.error = Sink(settings.errorlog, _number(sys.stderr, 2), "errorlog")
         try:
             self._open_others(settings)
         except BaseException:
@@ -137,7 +137,7 @@ class Outputs:
 
     def _open_others(self, settings: LogSettings) -> None:
         if settings.accesslog:
-            self.access = Sink(settings.accesslog, sys.stdout.fileno() if sys.stdout else 1, "accesslog")
+            self.access = Sink(settings.accesslog, _number(sys.stdout, 1), "accesslog")
         if settings.syslog:
             name = f"arbiter.{settings.syslog_prefix}" if settings.syslog_prefix else "arbiter"
             where, facility = settings.syslog_addr, settings.syslog_facility
@@ -210,6 +210,9 @@ class Logs:
         logconfig.apply(settings, TextFormatter)
         if logger.level == logging.NOTSET:
             logger.setLevel(LEVELS[settings.loglevel])
+        access = logging.getLogger(ACCESS_LOGGER)
+        if access.level == logging.NOTSET:
+            access.setLevel(logging.INFO)  # as gunicorn: not what the application has the root logger at
 
     @property
     def error(self) -> Sink:
@@ -232,6 +235,11 @@ class Logs:
         """The logger "arbiter.access" if the operator's `logconfig` has given it handlers."""
         logger = logging.getLogger(ACCESS_LOGGER)
         return logger if logger.handlers else None
+
+    def close(self) -> None:
+        """Give everything back; what is logged from now on goes nowhere."""
+        logconfig.reset()
+        self._outputs.close()
 
     def give_to(self, uid: int, gid: int) -> None:
         """Let the workers' user own the files, also those that will be opened in their place."""
@@ -288,6 +296,14 @@ class Logs:
 def check(settings: LogSettings) -> None:
     """Try the settings in a process of no consequence; raises as `Logs` does."""
     Logs(settings)
+
+
+def _number(stream: Any, usual: int) -> int:
+    """The descriptor of a standard stream."""
+    try:
+        return int(stream.fileno())
+    except (AttributeError, OSError, ValueError):  # there is none, or it is one of Python's own making
+        return usual
 
 
 _READ: Final = tuple(

@@ -133,7 +133,7 @@ def split(address: str) -> tuple[socket.SocketKind, str, int]:
     if scheme == "unix":
         path, _, kind = rest.partition("#")
         path = "/" + path.lstrip("/") if path.startswith("//") else path
-        if path.startswith("/") and kind in ("", "dgram", "stream"):
+        if len(path) > 1 and path[0] == "/" and kind in ("", "dgram", "stream"):
             return socket.SOCK_STREAM if kind == "stream" else socket.SOCK_DGRAM, path, 0
     elif scheme in ("udp", "tcp") and rest.startswith("//"):
         found = _HOST_PORT.fullmatch(rest[2:])

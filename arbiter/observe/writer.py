@@ -94,8 +94,8 @@ class Writer:
 
     def flush(self, timeout: float) -> bool:
         """Have everything written that is here now; wait for it at most so many seconds. False: it is not."""
-        if self._thread is None and not self.lines and not self._batches:
-            return True
+        if self._stopping or (self._thread is None and not self.lines):
+            return not self._held
         done = threading.Event()
         self._waiters.append(done)
         self.wake()

@@ -1,197 +1,119 @@
-"""Access lines: gunicorn's atoms, exact; formats refused with a reason; no peer forges a line."""
+"""Access lines: which are made, where they go, JSON, and that no peer forges one."""
 
 from __future__ import annotations
 
-import base64
-import os
+import json
+import logging
 import re
 import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbiter.observe.access import ATOMS, AccessLog, Exchange, check_format
-from arbiter.protocols.events import Field
+from arbiter.observe.access import AccessLog, Choice, Exchange, open_access_log
+from arbiter.observe.logs import Log
+from tests.fakes.exchanges import exchange, field, request
 
 GUNICORN = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
+NOON = 1_700_000_000.2505
 
 
-def field(name: str, value: str) -> Field:
-    key = "HTTP_" + name.upper().replace("-", "_")
-    return Field((name.lower().encode(), value.encode("latin-1")), 0, key, value)
+def lines(format: str, *exchanges: Exchange, **how: Any) -> list[str]:
+    made: list[str] = []
+    log = AccessLog(format, made.append, **how)
+    for one in exchanges:
+        log.write(*one)
+    assert all(line.endswith("\n") for line in made)
+    return [line[:-1] for line in made]
 
 
-def exchange(**changes: object) -> Exchange:
-    x = Exchange(
-        remote_addr="192.0.2.7",
-        method="GET",
-        target="/things/7?color=blue",
-        version="1.1",
-        status=200,
-        bytes_out=512,
-        started=1_700_000_000.25,
-        duration_ns=1_234_567_890,
-        request_fields=[field("Referer", "https://example.org/"), field("User-Agent", "curl/8")],
-        response_headers=[(b"Content-Type", b"text/html"), (b"X-Cache", b"hit")],
-    )
-    for name, value in changes.items():
-        setattr(x, name, value)
-    return x
-
-
-def line(format: str, x: Exchange) -> str:
-    lines: list[str] = []
-    AccessLog(format, lines.append).write(x)
-    (only,) = lines
-    assert only.endswith("\n")
-    return only[:-1]
+def line(format: str, one: Exchange, **how: Any) -> str:
+    (only,) = lines(format, one, **how)
+    return only
 
 
 def test_gunicorns_default_format() -> None:
     """gunicorn.md 1.1: the default access_log_format."""
-    local = time.localtime(1_700_000_000)
-    when = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", local)
-    request = '"GET /things/7?color=blue HTTP/1.1" 200 512 "https://example.org/" "curl/8"'
-    assert line(GUNICORN, exchange()) == f"192.0.2.7 - - {when} {request}"
-
-
-ATOM_CASES = {
-    "h": "192.0.2.7",
-    "l": "-",
-    "u": "-",
-    "r": "GET /things/7?color=blue HTTP/1.1",
-    "m": "GET",
-    "U": "/things/7",
-    "q": "color=blue",
-    "H": "HTTP/1.1",
-    "s": "200",
-    "B": "512",
-    "b": "512",
-    "f": "https://example.org/",
-    "a": "curl/8",
-    "T": "1",
-    "M": "1234",
-    "D": "1234567",
-    "L": "1.234568",
-    "p": f"<{os.getpid()}>",
-    "X": "-",
-    "{REFERER}i": "https://example.org/",
-    "{x-missing}i": "-",
-    "{x-cache}o": "hit",
-    "{Content-Type}o": "text/html",
-    "{x-missing}o": "-",
-    "{request_method}e": "GET",
-    "{HTTP_USER_AGENT}e": "curl/8",
-    "{query_string}e": "color=blue",
-    "{missing}e": "-",
-}
-
-
-@pytest.mark.parametrize("atom", ATOM_CASES)
-def test_atom(atom: str) -> None:
-    """gunicorn.md 1.5: every atom."""
-    expected = ATOM_CASES[atom]
-    if atom == "p":
-        expected = f"<{os.getpid()}>"
-    assert line(f"[%({atom})s]", exchange()) == f"[{expected}]"
-
-
-def test_every_atom_has_a_case() -> None:
-    assert set(ATOMS) - set(ATOM_CASES) == {"t"}
-
-
-def test_nothing_known_gives_dashes() -> None:
-    x = Exchange()
-    format = "%(h)s %(m)s %(U)s %(s)s %(b)s %(f)s %(a)s %({x}i)s %({x}o)s %({x}e)s"
-    assert line(format, x) == " ".join("-" * 10)
-    assert line("%(B)s|%(q)s|%(s)d", x) == "0||0"
-
-
-def test_aborted_tells_why() -> None:
-    assert line("%(s)s %(X)s", exchange(status=0, aborted="client went away")) == "- client went away"
-
-
-def test_width_percent_and_numbers() -> None:
-    assert line("%(s)d %(D)012d %(h)12s|%(m)-6s| 100%%", exchange()) == (
-        "200 000001234567    192.0.2.7|GET   | 100%"
-    )
-
-
-def test_absolute_form_target() -> None:
-    x = exchange(target="http://example.org/a/b?c")
-    assert line("%(U)s %(q)s", x) == "/a/b c"
-    assert line("%(U)s", exchange(target="http://example.org")) == "/"
-    assert line("%(U)s", exchange(target="*")) == "*"
-
-
-def test_user_of_basic_authentication() -> None:
-    """RFC 7617: the user-id before the first colon; never the password, never another scheme's token."""
-
-    def user(value: str) -> str:
-        return line("%(u)s", exchange(request_fields=[field("Authorization", value)]))
-
-    assert user("Basic " + base64.b64encode(b"ann:secret:x").decode()) == "ann"
-    assert user("bAsIc " + base64.b64encode(b'a"n\n:x').decode()) == 'a\\"n\\n'
-    assert user("Basic " + base64.b64encode(b"tokenonly").decode()) == "-"
-    assert user("Basic !!!") == "-"
-    assert user("Bearer abc:def") == "-"
-    assert user("Basic") == "-"
-
-
-def test_wsgi_environ() -> None:
-    x = exchange(environ={"REMOTE_USER": "eve\n", "wsgi.url_scheme": "https", "my.thing": 7})
-    assert line("%({REMOTE_USER}e)s %({wsgi.url_scheme}e)s %({My.Thing}e)s", x) == "eve\\n https 7"
-
-
-def test_response_headers_as_text() -> None:
-    x = exchange(response_headers=[("X-A", "1"), ("x-a", "2")])
-    assert line("%({X-A}o)s", x) == "2"
-
-
-def test_the_last_of_several_fields() -> None:
-    assert line("%({x-a}i)s", exchange(request_fields=[field("X-A", "1"), field("X-A", "2")])) == "2"
+    when = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(NOON))
+    asked = '"GET /things/7?color=blue HTTP/1.1" 200 512 "https://example.org/" "curl/8"'
+    assert line(GUNICORN, exchange(began=NOON)) == f"192.0.2.7 - - {when} {asked}"
 
 
 def test_the_date_follows_the_clock() -> None:
-    lines: list[str] = []
-    log = AccessLog("%(t)s", lines.append)
-    for started in (0.5, 86400.0, 86400.9, 0.0):
-        log.write(exchange(started=started))
-    assert lines[0] == lines[3] != lines[1] == lines[2]
-    assert re.fullmatch(r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]\n", lines[0])
+    """One that began long ago does not spoil the date of those that come after."""
+    at = [lines("%(t)s", *(exchange(began=NOON + ago) for ago in (0, 0.7, 0.8, -3600, 0.9)))]
+    (dates,) = at
+    assert dates[0] == dates[1] != dates[2] == dates[4]
+    assert dates[3] not in dates[:3]
+    assert re.fullmatch(r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]", dates[0])
 
 
-@pytest.mark.parametrize(
-    ("format", "says"),
-    [
-        ("%(z)s", "no atom %(z)s"),
-        ("%({x}z)s", "no atom"),
-        ("%({}i)s", "no atom"),
-        ("%({a b}i)s", "no atom"),
-        ("%()s", "no atom"),
-        ("%h %l", "stray %"),
-        ("100%", "stray %"),
-        ("%(h", "stray %"),
-        ("%(h)d", "cannot convert %(h)d; write %(h)s"),
-        ("%(s)x", "write %(s)s or %(s)d"),
-        ("%(s)c", "cannot convert"),
-        ("a\nb", "line break"),
-        ("%(h)s" * 201, "201 atoms"),
-    ],
-)
-def test_refused_formats(format: str, says: str) -> None:
-    problem = check_format(format)
-    assert problem is not None
-    assert says in problem
-    with pytest.raises(ValueError, match=re.escape(problem)):
-        AccessLog(format, print)
+# -- which
 
 
-def test_good_formats_have_no_problem() -> None:
-    assert check_format(GUNICORN) is None
-    assert check_format("") is None
-    assert line("plain text", exchange()) == "plain text"
+def test_excluded_paths_have_no_line() -> None:
+    choice = Choice(("/healthz", "/static/*"))
+    targets = ["/healthz", "/healthz?deep", "/healthzz", "/static/a.css", "/static", "/x"]
+    made = lines("%(r)s", *(exchange(request(target)) for target in targets), choice=choice)
+    assert [text.split()[1] for text in made] == ["/healthzz", "/static", "/x"]
+
+
+def test_a_sample_has_its_share_and_all_that_failed() -> None:
+    good = [exchange() for _ in range(4000)]
+    bad = [exchange(status=503), exchange(status=0, aborted="the client disconnected")] * 10
+    made = lines("%(s)s", *good, *bad, choice=Choice(sample=10))
+    assert made.count("503") == 10
+    assert made.count("-") == 10
+    assert 200 < made.count("200") < 800
+
+
+# -- JSON
+
+
+def test_json() -> None:
+    asked = request(fields=[field("Host", "shop.test"), field("User-Agent", "curl/8")])
+    made = json.loads(line("json", exchange(asked, began=NOON), context={"worker": 3, "pid": 41}))
+    assert made == {
+        "time": "2023-11-14T22:13:20.250Z",
+        "event": "request",
+        "worker": 3,
+        "pid": 41,
+        "client": "192.0.2.7",
+        "scheme": "http",
+        "method": "GET",
+        "target": "/things/7?color=blue",
+        "protocol": "HTTP/1.1",
+        "status": 200,
+        "bytes": 512,
+        "duration_us": 1234567,
+        "host": "shop.test",
+        "user_agent": "curl/8",
+    }
+
+
+def test_json_of_one_that_was_cut_short() -> None:
+    made = json.loads(line("json", exchange(peer=None, status=0, aborted="the client disconnected")))
+    assert (made["client"], made["status"], made["aborted"]) == (None, 0, "the client disconnected")
+
+
+def test_json_has_the_request_id_and_the_trace() -> None:
+    """W3C Trace Context 3.2."""
+    trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    fields = [field("X-Request-ID", "r-1"), field("traceparent", f"00-{trace}-{parent}-01")]
+    made = json.loads(line("json", exchange(request(fields=fields)), request_id="X-Request-ID"))
+    assert (made["request_id"], made["trace_id"], made["parent_id"]) == ("r-1", trace, parent)
+    fields[1] = field("traceparent", "00-zz-1-01")
+    made = json.loads(line("json", exchange(request(fields=fields))))
+    assert not made.keys() & {"request_id", "trace_id", "parent_id"}
+
+
+# -- no peer can forge a line
+
+peer_text = st.text(st.characters(max_codepoint=255), max_size=40)
 
 
 def _unescape(text: str) -> str:
@@ -201,17 +123,11 @@ def _unescape(text: str) -> str:
     )
 
 
-peer_text = st.text(st.characters(max_codepoint=255), max_size=40)
-
-
 @given(method=peer_text, target=peer_text, agent=peer_text, referer=peer_text, sent=peer_text)
 def test_no_peer_can_forge_a_line(method: str, target: str, agent: str, referer: str, sent: str) -> None:
     """Whatever the peer sent: one line of printable ASCII, whose quotes pair as the format's do."""
-    x = exchange(
-        method=method,
-        target=target,
-        request_fields=[field("User-Agent", agent), field("Referer", referer), field("X-Sent", sent)],
-    )
+    fields = [field("User-Agent", agent), field("Referer", referer), field("X-Sent", sent)]
+    x = exchange(request(target, method=method, fields=fields))
     made = line('"%(r)s" "%(f)s" "%(a)s" "%({x-sent}i)s"', x)
     assert made.isascii()
     assert made.isprintable()
@@ -222,15 +138,116 @@ def test_no_peer_can_forge_a_line(method: str, target: str, agent: str, referer:
     assert unescaped[1:] == [text or "-" for text in (referer, agent, sent)]
 
 
-@given(format=st.text(max_size=30))
-def test_any_format_is_refused_or_makes_one_line(format: str) -> None:
-    if check_format(format) is None:
-        assert "\n" not in line(format, exchange())
+@given(target=peer_text, agent=st.binary(max_size=40), aborted=st.text(max_size=20))
+def test_no_peer_can_forge_json(target: str, agent: bytes, aborted: str) -> None:
+    fields = [field("User-Agent", agent.decode("latin-1"))]
+    made = line("json", exchange(request(target, fields=fields), aborted=aborted))
+    assert made.isascii()
+    assert "\n" not in made
+    read = json.loads(made)
+    assert read.get("user_agent", "") == agent.decode("utf-8", "backslashreplace")
+    assert read.get("aborted", "") == aborted
 
 
-@given(name=st.text("{}'\"\\()abIoe%\n", max_size=12))
-def test_names_cannot_reach_the_compiled_source(name: str) -> None:
-    for family in "ioe":
-        format = f"%({{{name}}}{family})s"
-        if check_format(format) is None:
-            assert isinstance(line(format, exchange()), str)
+# -- where they go
+
+
+@pytest.fixture
+def loggers() -> Iterator[logging.Logger]:
+    logger = logging.getLogger("arbiter.access.test")
+    logger.propagate = False
+    yield logger
+    logger.handlers = []
+
+
+class Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+def settings(**changes: Any) -> Any:
+    values: dict[str, Any] = {
+        "log_format": "text",
+        "access_log_format": GUNICORN,
+        "access_log_exclude": (),
+        "access_log_sample": 1,
+        "access_log_buffer": 1 << 20,
+        "request_id_header": None,
+    }
+    return SimpleNamespace(**{**values, **changes})
+
+
+def logs(logger: logging.Logger | None = None, targets: tuple[Any, ...] = ()) -> Any:
+    return SimpleNamespace(access_logger=lambda: logger, access_targets=lambda: list(targets))
+
+
+def test_no_target_no_log() -> None:
+    assert open_access_log(settings(), logs(), Log("worker 1")) is None
+
+
+def test_an_operators_handler_gets_all_atoms(loggers: logging.Logger) -> None:
+    """gunicorn.md 1.1, logconfig_dict: JSON formatters of real projects read the atoms from record.args."""
+    kept = Kept()
+    loggers.addHandler(kept)
+    log = open_access_log(settings(), logs(loggers), Log("worker 1"))
+    assert log is not None
+    log.write(*exchange(began=NOON, status=404))
+    (record,) = kept.records
+    assert record.getMessage() == line(GUNICORN, exchange(began=NOON, status=404))
+    args: Any = record.args
+    assert (args["h"], args["s"], args["{x-cache}o"], args["m"]) == ("192.0.2.7", 404, "hit", "GET")
+    assert set(args) >= set("hlurtmUqHsBbfaTDMLp")
+    with pytest.raises(KeyError):
+        args["nonsense"]
+
+
+def test_json_for_an_operators_handler(loggers: logging.Logger) -> None:
+    kept = Kept()
+    loggers.addHandler(kept)
+    log = open_access_log(settings(access_log_format="json"), logs(loggers), Log("w", {"worker": 1}))
+    assert log is not None
+    log.write(*exchange(request("/100%25?%(h)s")))
+    read = json.loads(kept.records[0].getMessage())
+    assert (read["target"], read["worker"]) == ("/100%25?%(h)s", 1)
+
+
+class Target:
+    def __init__(self) -> None:
+        self.text = ""
+
+    def send(self, text: str, stopping: Any) -> None:
+        self.text += text
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_json"),
+    [
+        ({}, False),
+        ({"log_format": "json"}, True),
+        ({"log_format": "json", "access_log_format": "%(h)s"}, False),
+        ({"access_log_format": "json"}, True),
+    ],
+)
+def test_json_logs_have_a_json_access_log(changes: dict[str, Any], is_json: bool) -> None:
+    """Unless a format was asked for."""
+    target = Target()
+    log = open_access_log(settings(**changes), logs(targets=(target,)), Log("w"))
+    assert log is not None
+    log.write(*exchange())
+    assert log.close() == 0
+    assert target.text.startswith("{") is is_json
+
+
+def test_reopening_waits_for_the_lines_before_it() -> None:
+    order: list[str] = []
+    target = Target()
+    log = open_access_log(settings(access_log_format="%(m)s"), logs(targets=(target,)), Log("w"))
+    assert log is not None
+    log.write(*exchange())
+    log.run_after_flush(lambda: order.append(target.text))
+    log.close()
+    assert order == ["GET\n"]
