@@ -21,6 +21,7 @@ from arbiter.errors import PeerGone
 from arbiter.gateways.asgi_http import BODY, DONE, TRAILERS, HttpCycle
 from arbiter.gateways.asgi_scope import RootPath, address, connection_base, http_scope, set_origin
 from arbiter.link.scoreboard import Word
+from arbiter.observe.trace import about
 from arbiter.protocols.events import BadRequest, Data, EndOfBody, Event, Request
 from arbiter.protocols.fields import Refusal
 from arbiter.protocols.http1.connection import Http1Connection
@@ -181,6 +182,8 @@ class HttpConnection(AsgiConnection):
                 return None
             if origin is not None and origin.prefix:
                 root = RootPath(origin.prefix)
+        if service.request_ids is not None:
+            service.request_ids.assign(request, self._trusted)
         if request.upgrade and upgrade(self, request, root, origin, now):
             return None
         scope = http_scope(self.base, request, root, service.state)
@@ -205,7 +208,7 @@ class HttpConnection(AsgiConnection):
         try:
             hook(cycle.request)
         except BaseException as error:  # whatever a hook raises
-            self.service.log.error("hook pre_request raised", exc_info=error)
+            self.service.log.error("hook pre_request raised", exc_info=error, event="hook.failed")
             self._answer_for(cycle, 500)
             return False
         return True
@@ -236,6 +239,7 @@ class HttpConnection(AsgiConnection):
             fault.status,
             fault.reason,
             fault.detail,
+            event="request.refused",
         )
         cycle = self.cycle
         out = self.http.refuse(fault)
@@ -329,7 +333,7 @@ class HttpConnection(AsgiConnection):
             try:
                 hook(request, cycle.scope, cycle)
             except BaseException as error:  # whatever a hook raises
-                service.log.error("hook post_request raised", exc_info=error)
+                service.log.error("hook post_request raised", exc_info=error, event="hook.failed")
         service.count_request()
 
     def _lose(self, cycle: HttpCycle, reason: str) -> None:
@@ -372,11 +376,14 @@ class HttpConnection(AsgiConnection):
             return  # logged by whoever cut it
         what = f"{cycle.request.method} {cycle.scope['path']}"
         log = self.service.log
+        said = about(cycle.request, self.peer, self.service.request_ids)
         if error is None:
             stage = "before its response was complete" if cycle.stage else "without a response"
-            log.error("the application returned %s: %s", stage, what)
+            log.error("the application returned %s: %s", stage, what, event="request.failed", fields=said)
         else:
-            log.error("exception in the application: %s", what, exc_info=_without_our_frames(error))
+            cause = _without_our_frames(error)
+            text = "exception in the application: %s"
+            log.error(text, what, exc_info=cause, event="request.failed", fields=said)
         if cycle.gone or cycle.stage == DONE:
             return
         if cycle.stage in (BODY, TRAILERS):
@@ -386,7 +393,9 @@ class HttpConnection(AsgiConnection):
             self._answer_for(cycle, 500)
 
     def _gave_up(self, cycle: HttpCycle) -> None:
-        """The application heard http.disconnect and ended: of a half-closed client, or because the worker drains."""
+        """The application heard http.disconnect and ended: of a half-closed client, or because the worker
+        drains.
+        """
         if self.half_closed or cycle.stage in (BODY, TRAILERS):
             self.break_off(cycle, "the client disconnected" if self.half_closed else "the worker drains")
         elif cycle.stage != DONE:
@@ -448,7 +457,8 @@ class HttpConnection(AsgiConnection):
     def _time_out(self, reason: str) -> None:
         """RFC 9110 15.5.9: say so where a request had begun."""
         cycle = self.cycle
-        self.service.log.info("timed out on a request of %s: %s", self.peer or "a local client", reason)
+        who = self.peer or "a local client"
+        self.service.log.info("timed out on a request of %s: %s", who, reason, event="request.late")
         out = self.http.error(408)
         if cycle is not None:
             if out:

@@ -43,7 +43,7 @@ class ProxiedConnection(AsgiConnection):
             header = self._reader.feed(data)
         except ProxyError as error:
             peer = self._peername[0] if self._peername else "unix socket"
-            self.service.log.info("closed a connection from %s: %s", peer, error)
+            self.service.log.info("closed a connection from %s: %s", peer, error, event="connection.refused")
             self.service.row.add(Word.BAD_REQUESTS)
             self.abort(str(error))
             return

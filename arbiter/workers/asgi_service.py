@@ -93,6 +93,7 @@ class Service:
         self.row = ctx.row
         self.log = ctx.log
         self.access = ctx.access
+        self.request_ids = ctx.request_ids
         self.limits = protocol_limits(config)
         self.trusted_limits = replace(
             self.limits,
@@ -153,7 +154,7 @@ class Service:
                 try:
                     connection.expire(now)
                 except Exception:  # one connection's trouble must not stop the clock
-                    self.log.exception("a connection could not be ended")
+                    self.log.exception("a connection could not be ended", event="connection.failed")
                     self.remove(connection)
 
     # ------------------------------------------------------------------ book-keeping
@@ -218,7 +219,7 @@ class Service:
                 aborted,
             )
         except Exception:  # what the application left in the scope must not fail the request
-            self.log.exception("the access log could not be written")
+            self.log.exception("the access log could not be written", event="accesslog.failed")
 
 
 def _nanoseconds(seconds: float) -> int:

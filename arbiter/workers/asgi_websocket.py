@@ -19,6 +19,7 @@ from arbiter.errors import ResponseError
 from arbiter.gateways.asgi_scope import RootPath, set_origin, websocket_scope
 from arbiter.gateways.asgi_websocket import CLOSED, CONNECTING, DENYING, OPEN, WebSocketCycle
 from arbiter.link.scoreboard import Word
+from arbiter.observe.trace import about
 from arbiter.protocols.events import Request
 from arbiter.protocols.http1.connection import Http1Connection
 from arbiter.protocols.peer.forwarded import Origin
@@ -316,7 +317,9 @@ class WebSocketConnection(AsgiConnection):
                 self._log_failure(error)
         else:
             self.service.log.error(
-                "the application returned before it accepted the WebSocket: %s", cycle.scope["path"]
+                "the application returned before it accepted the WebSocket: %s",
+                cycle.scope["path"],
+                event="websocket.failed",
             )
         if cycle.stage == DENYING and self._http.head_sent:
             self.abort("the application failed")
@@ -329,7 +332,8 @@ class WebSocketConnection(AsgiConnection):
         service = self.service
         log = service.log.debug if service.http_only else service.log.info
         service.http_only = True
-        log("the application does not serve WebSockets (%r): refused with 403", error)
+        text = "the application does not serve WebSockets (%r): refused with 403"
+        log(text, error, event="websocket.unserved")
 
     def _expected(self, error: BaseException) -> bool:
         """After the end: an OSError of send(), or a cancellation by the worker's own end."""
@@ -343,8 +347,13 @@ class WebSocketConnection(AsgiConnection):
         traceback = error.__traceback__
         if traceback is not None and traceback.tb_next is not None:
             error = error.with_traceback(traceback.tb_next)  # begin in the application
+        client = self.cycle.scope.get("client")
         self.service.log.error(
-            "exception in the application: WebSocket %s", self.cycle.scope["path"], exc_info=error
+            "exception in the application: WebSocket %s",
+            self.cycle.scope["path"],
+            exc_info=error,
+            event="websocket.failed",
+            fields=about(self._request, client[0] if client else None, self.service.request_ids),
         )
 
     def _answer(self, status: int) -> None:

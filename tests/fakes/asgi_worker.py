@@ -1,4 +1,6 @@
-"""An asgi worker without an arbiter: the real dispatcher on a real loop in a thread, its surroundings faked."""
+"""An asgi worker without an arbiter: the real dispatcher on a real loop in a thread, its surroundings
+faked.
+"""
 
 from __future__ import annotations
 
@@ -79,19 +81,19 @@ class Log:
             trace = traceback.format_exc()
         self.records.append((level, message % args if args else message, trace))
 
-    def debug(self, message: str, *args: object, exc_info: Any = None) -> None:
+    def debug(self, message: str, *args: object, exc_info: Any = None, **said: Any) -> None:
         self._take("debug", message, args, exc_info)
 
-    def info(self, message: str, *args: object, exc_info: Any = None) -> None:
+    def info(self, message: str, *args: object, exc_info: Any = None, **said: Any) -> None:
         self._take("info", message, args, exc_info)
 
-    def warning(self, message: str, *args: object, exc_info: Any = None) -> None:
+    def warning(self, message: str, *args: object, exc_info: Any = None, **said: Any) -> None:
         self._take("warning", message, args, exc_info)
 
-    def error(self, message: str, *args: object, exc_info: Any = None) -> None:
+    def error(self, message: str, *args: object, exc_info: Any = None, **said: Any) -> None:
         self._take("error", message, args, exc_info)
 
-    def exception(self, message: str, *args: object) -> None:
+    def exception(self, message: str, *args: object, **said: Any) -> None:
         self._take("error", message, args, True)
 
     def at(self, *levels: str) -> list[str]:
@@ -219,7 +221,9 @@ class Answer:
         self.headers = headers
         self.body = body
         self.ended = ended
-        """The body was complete by its own framing (or by the end of the connection where that is the framing)."""
+        """The body was complete by its own framing (or by the end of the connection where that is the
+        framing).
+        """
         self.raw = raw
 
     def __getitem__(self, name: str) -> str | None:

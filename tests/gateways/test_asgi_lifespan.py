@@ -52,7 +52,9 @@ class Recorder:
 
 
 def test_startup_requests_shutdown() -> None:
-    """asgi.md 17, 85, 88, 89: once, on the loop that serves, before the first and after the last connection."""
+    """asgi.md 17, 85, 88, 89: once, on the loop that serves, before the first and after the last
+    connection.
+    """
     app = Recorder()
     with serving(app) as worker:
         assert app.events == ["lifespan.startup"]
@@ -77,7 +79,9 @@ def test_an_application_without_a_lifespan() -> None:
 
 @pytest.mark.parametrize("how", ["raise", "return", "exit"])
 def test_auto_goes_on_after_a_broken_startup(how: str) -> None:
-    """asgi.md 86: as the specification asks; but one that knew what it was asked is told of with its traceback."""
+    """asgi.md 86: as the specification asks; but one that knew what it was asked is told of with its
+    traceback.
+    """
     app = Recorder(startup=how)
     with serving(app) as worker:
         assert fetch(worker, request()).body == b"[]"

@@ -283,10 +283,9 @@ def test_accept() -> None:
                 errors.append(error)
         await send({"type": "websocket.accept", "subprotocol": "b", "headers": [(b"x-a", b"1")]})
 
-    with serving(http_only(app)) as worker:
-        with client_of(worker, subprotocols=["a", "b"]) as client:
-            assert client.subprotocol == "b"
-            assert client.response is not None and client.response.headers["x-a"] == "1"
+    with serving(http_only(app)) as worker, client_of(worker, subprotocols=["a", "b"]) as client:
+        assert client.subprotocol == "b"
+        assert client.response is not None and client.response.headers["x-a"] == "1"
     assert seen == [["a", "b"]]
     assert len(errors) == 2
 
@@ -447,18 +446,15 @@ def test_back_pressure_on_what_the_client_sends() -> None:
             count += len((await receive())["bytes"]) // 10_000
         await send({"type": "websocket.send", "text": str(count)})
 
-    with serving(http_only(app)) as worker:
-        with client_of(worker, compression=None) as client:
-            sending = threading.Thread(target=lambda: [client.send(bytes(10_000)) for _ in range(2000)])
-            sending.start()
-            worker.until(
-                lambda: any(not getattr(c, "reading", True) for c in worker.tasks.service.connections)
-            )
-            (cycle,) = worker.tasks.service.running
-            assert cycle.held < 1 << 20  # type: ignore[union-attr]
-            gate.set()
-            assert client.recv(PATIENCE) == "2000"
-            sending.join(PATIENCE)
+    with serving(http_only(app)) as worker, client_of(worker, compression=None) as client:
+        sending = threading.Thread(target=lambda: [client.send(bytes(10_000)) for _ in range(2000)])
+        sending.start()
+        worker.until(lambda: any(not getattr(c, "reading", True) for c in worker.tasks.service.connections))
+        (cycle,) = worker.tasks.service.running
+        assert cycle.held < 1 << 20  # type: ignore[union-attr]
+        gate.set()
+        assert client.recv(PATIENCE) == "2000"
+        sending.join(PATIENCE)
 
 
 def test_back_pressure_on_what_the_application_sends() -> None:
@@ -543,10 +539,9 @@ def test_drain() -> None:
 
 def test_quit() -> None:
     app = Listener()
-    with serving(app) as worker:
-        with contextlib.suppress(ConnectionError), client_of(worker):
-            worker.quit()
-            assert worker.wait() == 0
+    with serving(app) as worker, contextlib.suppress(ConnectionError), client_of(worker):
+        worker.quit()
+        assert worker.wait() == 0
     assert len(worker.log.at("warning")) == 1
 
 

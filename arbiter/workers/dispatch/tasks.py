@@ -72,7 +72,12 @@ class Tasks:
                     loop.run_forever()
                 except (SystemExit, KeyboardInterrupt) as error:
                     # Out of a task of the application's own making, or a callback: no order to end.
-                    self.ctx.log.error("the application raised %r in a task; ignored", error, exc_info=error)
+                    self.ctx.log.error(
+                        "the application raised %r in a task; ignored",
+                        error,
+                        exc_info=error,
+                        event="task.failed",
+                    )
             main.result()
             return self._status
         finally:
@@ -149,7 +154,9 @@ class Tasks:
 
     def _refuse(self, error: BaseException | str) -> None:
         self._status = ExitStatus.BOOT
-        self.ctx.log.error("%s", error if isinstance(error, str) else f"lifespan startup: {error!r}")
+        self.ctx.log.error(
+            "%s", error if isinstance(error, str) else f"lifespan startup: {error!r}", event="lifespan.failed"
+        )
         self.ctx.boot_failed(error)
 
     def _lifespan_absent(self, lifespan: Lifespan) -> None:
@@ -177,7 +184,10 @@ class Tasks:
                 "the application's lifespan has ended with an exception", exc_info=lifespan.error
             )
         else:
-            self.ctx.log.info("the application's lifespan has returned; shutdown will not be told to it")
+            self.ctx.log.info(
+                "the application's lifespan has returned; shutdown will not be told to it",
+                event="lifespan.ended",
+            )
 
     async def _end_lifespan(self, lifespan: Lifespan) -> None:
         log, seconds = self.ctx.log, self.ctx.config.lifespan_timeout
@@ -185,11 +195,20 @@ class Tasks:
             return
         outcome = await lifespan.shutdown(seconds or None)
         if outcome is Outcome.FAILED:
-            log.error("lifespan.shutdown.failed: %s", lifespan.message or "no message was given")
+            text = lifespan.message or "no message was given"
+            log.error("lifespan.shutdown.failed: %s", text, event="lifespan.failed")
         elif outcome is Outcome.LATE:
-            log.error("the application's shutdown took more than %g s (lifespan_timeout); left", seconds)
+            log.error(
+                "the application's shutdown took more than %g s (lifespan_timeout); left",
+                seconds,
+                event="lifespan.late",
+            )
         elif lifespan.error is not None and not isinstance(lifespan.error, asyncio.CancelledError):
-            log.error("the application raised during lifespan shutdown", exc_info=lifespan.error)
+            log.error(
+                "the application raised during lifespan shutdown",
+                exc_info=lifespan.error,
+                event="lifespan.failed",
+            )
 
     # ------------------------------------------------------------------ accepting
 
@@ -230,7 +249,9 @@ class Tasks:
     def _opened(self, error: BaseException | None) -> None:
         self._opening -= 1
         if error is not None:
-            self.ctx.log.error("an accepted connection could not be taken up", exc_info=error)
+            self.ctx.log.error(
+                "an accepted connection could not be taken up", exc_info=error, event="connection.failed"
+            )
         if self.service.draining:
             self.service.changed.set()
 
@@ -305,7 +326,7 @@ class Tasks:
         now = time.monotonic_ns()
         tasks: set[asyncio.Task[None]] = set()
         for cycle in tuple(service.running):
-            log.warning("cut: %s (%s)", _called(cycle, now), reason)
+            log.warning("cut: %s (%s)", _called(cycle, now), reason, event="request.cut")
             if cycle.task is not None:
                 tasks.add(cycle.task)
         for connection in tuple(service.connections):
@@ -338,7 +359,9 @@ class Tasks:
         if isinstance(error, ConnectionError):
             self.ctx.log.debug("%s: %r", context.get("message"), error)
             return
-        self.ctx.log.error("in the event loop: %s", context.get("message"), exc_info=error)
+        self.ctx.log.error(
+            "in the event loop: %s", context.get("message"), exc_info=error, event="task.failed"
+        )
 
 
 def _called(cycle: Cycle, now: int) -> str:

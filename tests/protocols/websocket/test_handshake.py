@@ -29,7 +29,8 @@ def parsed(
     method: str = "GET",
     upgrade: str = "websocket",
 ) -> Request:
-    head = f"{method} /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n{key}{version}{more}\r\n"
+    asks = f"Connection: Upgrade\r\nUpgrade: {upgrade}\r\n"
+    head = f"{method} /ws HTTP/1.1\r\nHost: a\r\n{asks}{key}{version}{more}\r\n"
     (request, *_) = Http1Connection(Limits(), ResponseDefaults()).receive(head.encode("latin-1"))
     assert isinstance(request, Request)
     return request

@@ -51,7 +51,9 @@ MESSAGES = st.lists(st.one_of(st.text(max_size=300), st.binary(max_size=300)), m
 def test_any_split_gives_the_same_messages(
     messages: list[str | bytes], pieces: int, size: int, compressed: bool
 ) -> None:
-    """asgi.md 76, 78: fragments are joined, empty messages arrive, whatever the split of bytes or characters."""
+    """asgi.md 76, 78: fragments are joined, empty messages arrive, whatever the split of bytes or
+    characters.
+    """
     client = Protocol(CLIENT)
     if compressed:
         client.extensions = [deflate()]
@@ -132,10 +134,20 @@ def end_of(session: Session, data: bytes) -> Ended:
         (masked(BINARY, bytes(1001)), 1009),
         (masked(BINARY, bytes(600), fin=False) + masked(CONT, bytes(600)), 1009),
     ],
-    ids=(
-        "text, fragment, cut-short, unmasked, continues-nothing, interleaved, rsv1, opcode-3, "
-        "control-fragmented, control-long, message-long, fragments-long"
-    ).split(", "),
+    ids=[
+        "text",
+        "fragment",
+        "cut-short",
+        "unmasked",
+        "continues-nothing",
+        "interleaved",
+        "rsv1",
+        "opcode-3",
+        "control-fragmented",
+        "control-long",
+        "message-long",
+        "fragments-long",
+    ],
 )
 def test_faults_of_the_peer(data: bytes, code: int) -> None:
     """asgi.md 82: 1007, 1002, 1009, on the wire and for the application; nothing is read after it."""

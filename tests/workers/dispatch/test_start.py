@@ -1,4 +1,6 @@
-"""Starting application calls: a real task, a fresh context, cancellation that works, in every way of starting."""
+"""Starting application calls: a real task, a fresh context, cancellation that works, in every way of
+starting.
+"""
 
 from __future__ import annotations
 
@@ -132,6 +134,12 @@ def test_exceptions_of_what_is_awaited_arrive(bench: Bench) -> None:
     bench.run(call)
 
 
+async def _group_that_fails() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.sleep(10))
+        group.create_task(_raise())
+
+
 async def _raise() -> None:
     await asyncio.sleep(0)
     raise KeyError
@@ -216,9 +224,7 @@ def test_timeouts(bench: Bench) -> None:
 def test_task_groups(bench: Bench) -> None:
     async def call() -> None:
         with pytest.raises(ExceptionGroup):
-            async with asyncio.TaskGroup() as group:
-                group.create_task(asyncio.sleep(10))
-                group.create_task(_raise())
+            await _group_that_fails()
         async with asyncio.TaskGroup() as group:
             done = group.create_task(asyncio.sleep(0, "x"))
         assert done.result() == "x"
@@ -269,7 +275,9 @@ def test_asgiref(bench: Bench) -> None:
 
 
 def test_exceptions_leave_the_task_that_was_entered(loop: asyncio.AbstractEventLoop) -> None:
-    """A coroutine that raises in its first step raises in its task, and the next call has a task all the same."""
+    """A coroutine that raises in its first step raises in its task, and the next call has a task all the
+    same.
+    """
     bench = Bench(loop, "best")
     seen: list[Any] = []
 

@@ -128,7 +128,9 @@ def test_a_request_that_races_the_drain_is_answered() -> None:
 
 @pytest.mark.parametrize("last", [True, False])
 def test_what_is_queued(last: bool) -> None:
-    """The last worker answers what the kernel has accepted for it; one that is replaced leaves it to its successor."""
+    """The last worker answers what the kernel has accepted for it; one that is replaced leaves it to its
+    successor.
+    """
     block, blocked = threading.Event(), threading.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,7 +167,9 @@ def test_what_is_queued(last: bool) -> None:
 
 
 def test_the_deadline_cuts_and_says_so(loop_kind: str) -> None:
-    """http.md 40: running requests are cancelled, one record each; the client gets an answer or a visible break."""
+    """http.md 40: running requests are cancelled, one record each; the client gets an answer or a visible
+    break.
+    """
     app = Gate()
 
     async def streaming(scope: Scope, receive: Receive, send: Send) -> None:
@@ -388,7 +392,9 @@ def unix_listener(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 def test_unix_sockets(unix_listener: socket.socket, loop_kind: str) -> None:
-    """asgi.md 14, 15, http.md 51, Django 7: client None, server (path, None); a trusted proxy names the client."""
+    """asgi.md 14, 15, http.md 51, Django 7: client None, server (path, None); a trusted proxy names the
+    client.
+    """
     seen: list[Any] = []
     path = unix_listener.getsockname()
 
