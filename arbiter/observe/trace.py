@@ -65,3 +65,16 @@ def trace(traceparent: bytes | None) -> tuple[str, str] | None:
     if not trace_id.strip("0") or not parent.strip("0"):
         return None
     return trace_id, parent
+
+
+def about(request: Request | None, peer: str | None, ids: RequestIds | None = None) -> dict[str, str]:
+    """The fields of a record about a request: method, target, client, request_id, trace_id, parent_id."""
+    if request is None:
+        return {"client": peer or ""}
+    found = {"method": request.method, "target": request.target.decode("latin-1"), "client": peer or ""}
+    if ids is not None and (known := ids.of(request.fields)):
+        found["request_id"] = known
+    for field in request.fields:
+        if field.pair[0] == b"traceparent" and (traced := trace(field.pair[1])):
+            found["trace_id"], found["parent_id"] = traced
+    return found

@@ -156,6 +156,7 @@ def test_no_peer_can_forge_json(target: str, agent: bytes, aborted: str) -> None
 def loggers() -> Iterator[logging.Logger]:
     logger = logging.getLogger("arbiter.access.test")
     logger.propagate = False
+    logger.setLevel(logging.INFO)
     yield logger
     logger.handlers = []
 
