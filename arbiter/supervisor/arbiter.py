@@ -213,9 +213,9 @@ class Arbiter:
             self._pending.append(ev.ForkFailed(action.key, f"{type(error).__name__}: {error}"))
             return
         self._scoreboard.row(row).clear(slot=action.slot, generation=action.generation)
-        self._dumps.add(action.key, stacks)
         self._rows[action.key], self._faces[action.key] = row, face
         if action.mold:
+            self._dumps.add(action.key, stacks)
             self._fork_from_mold(action, row, receiver, theirs, stacks)
             return
         spec = WorkerSpec(
@@ -243,10 +243,12 @@ class Arbiter:
             pid = spawn.fork(child)
         except OSError as error:
             receiver.close()
+            stacks.close()
             self._pending.append(ev.ForkFailed(action.key, str(error)))
             return
         finally:
             theirs.close()
+        self._dumps.add(action.key, stacks)  # not before: a child closes all that are there
         self.watch.add_child(action.key, pid, receiver)
         self._pending.append(ev.Forked(action.key, pid))
 
