@@ -141,7 +141,7 @@ class Acceptor:
                 continue  # that connection is gone already (ECONNABORTED, EPROTO, EPERM ...: accept(2))
             if self._pause:
                 self._pause = 0.0
-                self._log.warning("accepting connections again")
+                self._log.warning("accepting connections again", event="accept.again")
             sock.setblocking(False)
             return sock, address
         return None
@@ -155,6 +155,7 @@ class Acceptor:
                 error.strerror,
                 FIRST_PAUSE,
                 LONGEST_PAUSE,
+                event="accept.paused",
             )
         self._pause = min(LONGEST_PAUSE, self._pause * 2) if self._pause else FIRST_PAUSE
         self.suspend()

@@ -15,6 +15,7 @@ from arbiter.config.snapshot import Config
 from arbiter.link.scoreboard import Row, SharedRow
 from arbiter.observe.access import AccessLog
 from arbiter.observe.logs import Log
+from arbiter.observe.trace import RequestIds
 from arbiter.workers.orders import Orders
 
 
@@ -54,6 +55,8 @@ class WorkerContext:
     for.
     """
     name: str = "worker"
+    request_ids: RequestIds | None = None
+    """Gives each request its id before the application sees it; None when none is wanted."""
     hooks: RequestHooks = field(default_factory=RequestHooks)
 
 

@@ -191,6 +191,7 @@ class Conversations(Exchanges):
             self._body_spool,
             where,
             error.strerror or error,
+            event="request.unkept",
         )
         self.answer_and_linger(conn, conn.http.error(500))
 
@@ -244,6 +245,7 @@ class Conversations(Exchanges):
             fault.status,
             fault.reason,
             fault.detail,
+            event="request.refused",
         )
         self.answer_and_linger(conn, conn.http.refuse(fault))
 
@@ -314,7 +316,8 @@ class Conversations(Exchanges):
             self.watch_connection(conn, READ)
             return
         except (OSError, ProxyError) as error:
-            self.ctx.log.info("closed a connection from %s: %s", conn.peer or "unix socket", error)
+            peer = conn.peer or "unix socket"
+            self.ctx.log.info("closed a connection from %s: %s", peer, error, event="connection.refused")
             self.ctx.row.add(Word.BAD_REQUESTS)
             self.close(conn)
             return

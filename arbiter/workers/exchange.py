@@ -26,12 +26,23 @@ from arbiter.gateways.wsgi_environ import (
     set_origin,
 )
 from arbiter.observe.logs import Log
+from arbiter.observe.trace import about
 from arbiter.protocols.events import BadRequest, Event, Request
 from arbiter.protocols.fields import Refusal
 from arbiter.protocols.http1.connection import Http1Connection, ResponseDefaults
 from arbiter.protocols.peer.forwarded import ForwardedPolicy, Origin, TrustedPeers
 from arbiter.protocols.peer.proxy_protocol import ProxyHeader, ProxyReader
-from arbiter.workers.connection import BODY, FOREVER, HEAD, PROXY, SKIPPING, WAITING, Connection, Terms
+from arbiter.workers.connection import (
+    BODY,
+    FOREVER,
+    HEAD,
+    PROXY,
+    SERVING,
+    SKIPPING,
+    WAITING,
+    Connection,
+    Terms,
+)
 from arbiter.workers.context import WorkerContext
 from arbiter.workers.limits import protocol_limits, time_limits
 
@@ -46,6 +57,9 @@ SHED_SECONDS: Final = 5.0
 class Exchanges:
     """What requests need of a worker: the settings as plain numbers, the application, logs and counters."""
 
+    over: bool
+    """The worker leaves: what has not been answered has been cut."""
+
     def __init__(self, ctx: WorkerContext, *, multithread: bool) -> None:
         config = ctx.config
         self.ctx = ctx
@@ -57,6 +71,7 @@ class Exchanges:
         """Answers close their connections: draining, no keepalive wanted, or shedding."""
         self._app = ctx.app
         self._row = ctx.row
+        self._ids = ctx.request_ids
         self._observed = (
             ctx.access is not None or ctx.hooks.pre_request is not None or ctx.hooks.post_request is not None
         )
@@ -185,6 +200,8 @@ class Exchanges:
         lane = row.begin(request.method, request.target, started)
         if self.closing:
             http.keep_alive = False
+        if self._ids is not None:
+            self._ids.assign(request, conn.trusted)
         environ = build_environ(conn.template, request, stream, length)
         if conn.trusted and (origin is not None or "HTTP_SCRIPT_NAME" in environ):
             _believe(environ, origin)
@@ -254,7 +271,12 @@ class Exchanges:
         """One record for a request that was not served to its end."""
         seconds = (monotonic_ns() - conn.started_ns) / 1e9 if conn.state != BODY else 0.0
         running = f" after {seconds:.1f} s" if seconds else ""
-        self.ctx.log.warning("cut %s%s: %s", describe(conn), running, why)
+        said = about(conn.request, conn.peer, self._ids)
+        self.ctx.log.warning("cut %s%s: %s", describe(conn), running, why, event="request.cut", fields=said)
+        if self.ctx.access is not None and conn.request is not None and conn.state in (SERVING, BODY):
+            now = monotonic_ns()
+            started = conn.started_ns if conn.state == SERVING else now
+            self.ctx.access.write(conn.request, conn.peer, "http", 0, 0, started, now, (), None, why)
 
     # -- what observes
 
@@ -264,7 +286,7 @@ class Exchanges:
             try:
                 hook(request)
             except Exception:
-                self.ctx.log.exception("hook pre_request raised")
+                self.ctx.log.exception("hook pre_request raised", event="hook.failed")
 
     def _after(self, conn: Connection, request: Request, environ: Environ, call: Call, ended: int) -> None:
         hook = self.ctx.hooks.post_request
@@ -272,8 +294,8 @@ class Exchanges:
             try:
                 hook(request, environ, Answered(call))
             except Exception:
-                self.ctx.log.exception("hook post_request raised")
-        if self.ctx.access is not None:
+                self.ctx.log.exception("hook post_request raised", event="hook.failed")
+        if self.ctx.access is not None and not self.over:  # a request that was cut has its line
             try:
                 self.ctx.access.write(
                     request,
@@ -288,19 +310,21 @@ class Exchanges:
                     call.aborted,
                 )
             except Exception:  # what the application left in the environ must not fail the request
-                self.ctx.log.exception("the access log could not be written")
+                self.ctx.log.exception("the access log could not be written", event="accesslog.failed")
 
     def _log_faults(self, conn: Connection, request: Request, call: Call) -> None:
         """One record for each thing that went wrong, with the request and the application's traceback."""
         for what, error in call.faults or ():
             where = describe(conn)
+            said = about(request, conn.peer, self._ids)
             if error is None:
-                self.ctx.log.warning("%s: %s", where, what)
+                self.ctx.log.warning("%s: %s", where, what, event="request.faulty", fields=said)
                 continue
             trace = error.__traceback__
             if trace is not None and trace.tb_next is not None:
                 trace = trace.tb_next  # the first frame is the gateway's
-            self.ctx.log.error("%s: %s", where, what, exc_info=(type(error), error, trace))
+            cause = (type(error), error, trace)
+            self.ctx.log.error("%s: %s", where, what, exc_info=cause, event="request.failed", fields=said)
 
     # -- the loop's part
 

@@ -29,6 +29,7 @@ from arbiter.observe import multiprocess
 from arbiter.observe.access import AccessLog, open_access_log
 from arbiter.observe.logs import Log
 from arbiter.observe.statsd import TellStatsd, open_statsd
+from arbiter.observe.trace import RequestIds
 from arbiter.workers import identity, orphan, verdict
 from arbiter.workers.context import RequestHooks, WorkerContext
 from arbiter.workers.orders import Orders
@@ -138,6 +139,7 @@ class Worker:
             retire=self._retire,
             tell_tasks=self._tell_tasks,
             name=self.name,
+            request_ids=RequestIds(self.config.request_id_header) if self.config.request_id_header else None,
             hooks=self._request_hooks(),
         )
         # Only the module that serves is loaded: asyncio alone would cost the others some megabytes.

@@ -67,7 +67,9 @@ class FakeLog:
         self.records: list[tuple[str, str, BaseException | None]] = []
         self.error_log = SimpleNamespace(handlers=[])
 
-    def _keep(self, level: str, message: str, args: tuple[object, ...], exc_info: Any = None) -> None:
+    def _keep(
+        self, level: str, message: str, args: tuple[object, ...], exc_info: Any = None, **said: Any
+    ) -> None:
         error = exc_info[1] if isinstance(exc_info, tuple) else None
         self.records.append((level, message % args if args else message, error))
 

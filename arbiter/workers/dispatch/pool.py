@@ -101,7 +101,7 @@ class Pool(Core):
                 self.process(conn, events, time.monotonic())
         except BaseException:
             # A KeyboardInterrupt the application raised, or a fault of our own: the thread lives.
-            self.ctx.log.exception("%s: the connection is closed", describe(conn))
+            self.ctx.log.exception("%s: the connection is closed", describe(conn), event="request.failed")
             self.close(conn)
         if self.over:
             self.close(conn)  # the loop is no longer there to do it
