@@ -6,6 +6,7 @@ A generated part stands between `<!-- made from NAME -->` and `<!-- end -->`.
 from __future__ import annotations
 
 import ast
+import enum
 import itertools
 import re
 import sys
@@ -13,8 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from arbiter import errors
-from arbiter.control.commands import SIGNALLED
+from arbiter.control.commands import COMMANDS, SIGNALLED, Role
+from arbiter.control.happenings import HAPPENINGS
 from arbiter.observe.access import ATOMS
+from arbiter.observe.metrics import FAMILIES
 
 ROOT = Path(__file__).parents[2]
 _PART = re.compile(r"(<!-- made from (?P<name>[\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -30,18 +33,44 @@ def _commands() -> str:
     return "\n".join([*head, *rows])
 
 
-def _statuses() -> str:
-    """The docstrings below the members of ExitStatus; not kept at run time, so read from the source."""
+def _words() -> str:
+    roles = {Role.OBSERVER: "observer", Role.OPERATOR: "operator", Role.ADMIN: "admin"}
+    rows = []
+    for command in COMMANDS:
+        if command.usage:
+            flags = " ".join(f"[{one.flags[-1]}]" for one in command.parameters if one.flags)
+            word = f"`{command.usage}{' ' + flags if flags else ''}`"
+            signals = ", ".join(number.name.removeprefix("SIG") for number in command.signals)
+            rows.append(f"| {word} | {command.help} | {roles[command.role]} | {signals} |")
+    return "\n".join(["| word | what it does | role | signal |", "| --- | --- | --- | --- |", *rows])
+
+
+def _happenings() -> str:
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in HAPPENINGS.items()]
+    return "\n".join(["| event | what has happened |", "| --- | --- |", *rows])
+
+
+def _metrics() -> str:
+    rows = []
+    for family in FAMILIES.values():
+        names = ", ".join(f"`{name}`" for name in family.samples)
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        rows.append(f"| {names} | {family.type} | {labels} | {family.help} |")
+    return "\n".join(["| name | type | labels | what it says |", "| --- | --- | --- | --- |", *rows])
+
+
+def _statuses(kind: type[enum.IntEnum] = errors.ExitStatus) -> str:
+    """The docstrings below the members of a status; not kept at run time, so read from the source."""
     tree = ast.parse(Path(errors.__file__).read_text())
     classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
-    body = next(node for node in classes if node.name == "ExitStatus").body
+    body = next(node for node in classes if node.name == kind.__name__).body
     rows = []
     for member, text in itertools.pairwise(body):
         if isinstance(member, ast.Assign) and isinstance(text, ast.Expr):
             name = ast.unparse(member.targets[0])
             meaning = " ".join(ast.literal_eval(text.value).split())
-            rows.append(f"| {errors.ExitStatus[name].value} | `{name}` | {meaning} |")
-    assert len(rows) == len(errors.ExitStatus)
+            rows.append(f"| {kind[name].value} | `{name}` | {meaning} |")
+    assert len(rows) == len(kind)
     return "\n".join(["| status | name | meaning |", "| --- | --- | --- |", *rows])
 
 
@@ -57,7 +86,11 @@ def _atoms() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "arbiter.control.commands": _commands,
+    "arbiter.control.words": _words,
+    "arbiter.control.happenings": _happenings,
+    "arbiter.errors.ControlStatus": lambda: _statuses(errors.ControlStatus),
     "arbiter.errors.ExitStatus": _statuses,
+    "arbiter.observe.metrics.FAMILIES": _metrics,
     "arbiter.observe.access.ATOMS": _atoms,
 }
 

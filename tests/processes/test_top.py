@@ -1,0 +1,104 @@
+"""arbiterctl top on a terminal of 80 columns, looking at a real arbiter.
+
+With ARBITER_CAPTURE=1 in the environment the picture goes into docs/control.md.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import sys
+import termios
+import time
+from collections.abc import Callable
+
+from arbiter.control.render import headings
+from tests.fakes.screen import Screen
+from tests.processes.load import Load
+from tests.processes.server import ROOT, Held, Server
+
+Serve = Callable[..., Server]
+PAGE = ROOT / "docs" / "control.md"
+PICTURE = re.compile(r"(<!-- captured by tests/processes/test_top\.py -->\n```\n).*?(```\n)", re.DOTALL)
+
+
+class Terminal:
+    """A program on a terminal of its own, and what it shows."""
+
+    def __init__(self, arguments: list[str], env: dict[str, str]) -> None:
+        self.screen = Screen(80, 24)
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+            os.execve(sys.executable, [sys.executable, *arguments], env)
+
+    def until(self, pattern: str) -> str:
+        """The screen, as soon as the pattern is found on it."""
+        end = time.monotonic() + 30
+        while not re.search(pattern, self.screen.text):
+            left = end - time.monotonic()
+            assert left > 0, f"{pattern!r} is not shown:\n{self.screen.text}"
+            if select.select([self.fd], [], [], left)[0]:
+                self.screen.feed(os.read(self.fd, 65536).decode())
+        return self.screen.text
+
+    def press(self, keys: str) -> None:
+        os.write(self.fd, keys.encode())
+
+    def end(self) -> int:
+        """Read to the end; the exit status."""
+        while True:
+            try:
+                data = os.read(self.fd, 65536)
+            except OSError:
+                break
+            if not data:
+                break
+            self.screen.feed(data.decode())
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def test_top_in_80_columns(serve: Serve) -> None:
+    server = serve("-w", "4", "-k", "threaded", "--threads", "4", "-n", "shop", "wsgi_app")
+    path = server.log.wait(r"Control socket at: (\S+)")[1]
+    env = {**server._env, "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+    terminal = Terminal(["-m", "arbiter.cli.ctl", "--socket", path, "top"], env)
+    server.reload()
+    with Load((server.host, server.port), 3, keepalive=True) as load, Held(server, "report"):
+        load.wait_ok(500)
+        terminal.until(r"last reload: done")
+        picture = terminal.until(r"s at GET /hold\?report")
+        titles = next(line for line in picture.splitlines() if "STATE" in line)
+        assert titles.replace("^", " ").split() == headings().split()
+        assert "4 of 4 workers serve" in picture
+        terminal.press("\x1b[Bt")
+        terminal.until(r"most recent call first")
+        terminal.press("x+")
+        terminal.until(r"scale-up .*4 -> 5 workers")
+    terminal.press("q")
+    assert terminal.end() == 0
+    assert not terminal.screen.other
+    assert not terminal.screen.cursor_hidden
+    if os.environ.get("ARBITER_CAPTURE"):
+        shown = "\n".join(line.rstrip() for line in picture.splitlines()).rstrip()
+        PAGE.write_text(PICTURE.sub(lambda found: f"{found[1]}{shown}\n{found[2]}", PAGE.read_text()))
+
+
+def test_the_picture_in_the_docs_is_of_this_top() -> None:
+    found = PICTURE.search(PAGE.read_text())
+    assert found is not None
+    lines = found[0].splitlines()
+    titles = next(line for line in lines if "STATE" in line)
+    assert titles.replace("^", " ").split() == headings().split()
+    assert max(len(line) for line in lines) <= 80
+    assert any("?:keys" in line for line in lines)
+
+
+def test_without_a_terminal_it_says_so(serve: Serve) -> None:
+    server = serve("wsgi_app")
+    assert "status" in server.ctl("top", status=2)
