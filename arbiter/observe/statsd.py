@@ -14,13 +14,26 @@ import re
 import socket
 from typing import Any, Protocol
 
-from arbiter.config.address import Address
+
+class Where(Protocol):
+    """An address, as `config.address` has it: kind "unix" with a path, else a host and a port."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def path(self) -> str: ...
 
 
 class StatsdSettings(Protocol):
     """The settings read here."""
 
-    statsd_host: Address | None
+    @property
+    def statsd_host(self) -> Where | None: ...
+
     statsd_prefix: str
     dogstatsd_tags: str
 
@@ -28,7 +41,7 @@ class StatsdSettings(Protocol):
 class Statsd:
     """One process's way to a statsd. Raises OSError if the address cannot be made sense of."""
 
-    def __init__(self, host: Address, prefix: str, tags: str) -> None:
+    def __init__(self, host: Where, prefix: str, tags: str) -> None:
         self._prefix = re.sub(r"^(.*[^.])\.*$", r"\1.", prefix)
         self._tags = f"|#{tags}" if tags else ""
         if host.kind == "unix":

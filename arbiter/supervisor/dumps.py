@@ -24,12 +24,15 @@ _THEIRS: Final = ("<frozen runpy>", os.path.join(os.path.dirname(os.__file__), "
 
 PATIENCE: Final = 0.2
 """Seconds in which a dump should have been written."""
+LONGEST: Final = 1.0
+"""Seconds given to a worker that gets no processor."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Asked:
     key: int
     due: float
+    last: float
     then: Callable[[str], None]
 
 
@@ -54,12 +57,17 @@ class Dumps:
     def ask(self, key: int, now: float, then: Callable[[str], None]) -> None:
         """Have child `key` write its stacks; `then` gets them, "" if it writes none."""
         self._send(key, DUMP_SIGNAL)
-        self._asked.append(_Asked(key, now + PATIENCE, then))
+        self._asked.append(_Asked(key, now + PATIENCE, now + LONGEST, then))
 
     def collect(self, now: float) -> None:
         """Hand out what is due."""
-        for key in {one.key for one in self._asked if one.due <= now}:
+        due = [one for one in self._asked if one.due <= now]
+        ready = {one.key for one in due if one.last <= now or self._written(one.key)}
+        for key in ready:
             self._hand_out(key)
+        for one in due:
+            if one.key not in ready:
+                one.due = min(now + PATIENCE, one.last)
 
     def bury(self, key: int) -> None:
         """Child `key` is dead: hand out or log what it still had to say and let its file go."""
@@ -75,6 +83,10 @@ class Dumps:
         """In a forked child: the others' files are not its own."""
         for file in self._files.values():
             file.close()
+
+    def _written(self, key: int) -> bool:
+        file = self._files.get(key)
+        return file is None or file.written()
 
     def _hand_out(self, key: int) -> None:
         """Whoever waits for this child gets the same: the file holds all that it was made to write."""

@@ -7,7 +7,7 @@ import os
 
 from arbiter.link.stacks import DUMP_SIGNAL, StackFile
 from arbiter.supervisor import dumps
-from arbiter.supervisor.dumps import PATIENCE, Dumps, trim
+from arbiter.supervisor.dumps import LONGEST, PATIENCE, Dumps, trim
 
 OURS = os.path.dirname(os.path.dirname(os.path.abspath(dumps.__file__)))
 
@@ -68,6 +68,24 @@ def test_a_worker_that_dies_or_writes_nothing_keeps_nobody_waiting() -> None:
     waiting.ask(1, 0.0, got.append)
     waiting.collect(PATIENCE)
     assert got == ["", ""]
+
+
+def test_a_worker_without_a_processor_is_given_time() -> None:
+    waiting = Dumps(Log(), lambda key, number: None)  # type: ignore[arg-type]
+    file = StackFile()
+    waiting.add(1, file)
+    got: list[str] = []
+    waiting.ask(1, 0.0, got.append)
+    waiting.collect(PATIENCE)
+    assert got == []
+    assert waiting.due == 2 * PATIENCE
+    os.write(file.fileno(), b"Thread 0x1")
+    waiting.collect(2 * PATIENCE)
+    assert got == ["Thread 0x1"]
+    waiting.ask(1, 10.0, got.append)
+    waiting.collect(10.0 + LONGEST)
+    assert got[1:] == [""]
+    waiting.bury(1)
 
 
 def test_the_last_words_of_a_crash_are_told() -> None:
