@@ -198,8 +198,9 @@ class HttpCycle:
             if self.stage != DONE and not self.gone:
                 self._wire.app_failed(self, None)
         finally:
-            self.task = None
-            self._wire.app_done(self)
+            if self.task is not None:  # None: the first step was the last, nobody has taken note of it
+                self.task = None
+                self._wire.app_done(self)
 
     # ------------------------------------------------------------------ receive
 
@@ -340,9 +341,13 @@ class HttpCycle:
             self._misframed()
             raise
         self.sent += len(data)
+        wire = self._wire
         if out:
-            self._wire.write(out)
-        self._finish()
+            wire.write(out)
+        self.stage = DONE
+        if self._waiters:
+            self._wake()
+        wire.response_done(self)
 
     def _write_part(self, data: bytes, more: bool) -> None:
         """A part after which something follows, be it only trailers."""

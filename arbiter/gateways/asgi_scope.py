@@ -54,6 +54,30 @@ class RootPath:
 
 
 _PAIR: Final = itemgetter(0)
+_ASGI: Final = {"version": "3.0", "spec_version": SPEC_VERSION}
+
+
+class _Nothing(dict[str, Any]):
+    """An empty dict that stays empty, so that all scopes may share it: what an extension says of itself."""
+
+    __slots__ = ()
+
+    def _refuse(self, *args: object, **named: object) -> Any:
+        raise TypeError("the description of an extension cannot be changed")
+
+    __setitem__ = __ior__ = setdefault = update = _refuse
+
+
+_EXTENSIONS_1_0: Final[dict[str, Any]] = {
+    "http.response.pathsend": _Nothing(),
+    "http.response.zerocopysend": _Nothing(),
+}
+_EXTENSIONS: Final[dict[str, Any]] = {
+    **_EXTENSIONS_1_0,
+    # What HTTP/1.0 has no place for: chunked framing and 1xx.
+    "http.response.trailers": _Nothing(),
+    "http.response.early_hint": _Nothing(),
+}
 
 NO_ROOT: Final = RootPath("")
 
@@ -106,7 +130,7 @@ def http_scope(base: Scope, request: Request, root: RootPath, state: dict[str, A
     """
     scope = base.copy()
     path = request.path
-    scope["asgi"] = {"version": "3.0", "spec_version": SPEC_VERSION}
+    scope["asgi"] = _ASGI.copy()
     scope["method"] = request.method.upper()
     if b"%" in path:
         scope["path"] = unquote_to_bytes(path).decode("utf-8", "replace")
@@ -115,17 +139,12 @@ def http_scope(base: Scope, request: Request, root: RootPath, state: dict[str, A
     scope["raw_path"] = path
     scope["query_string"] = request.query
     scope["headers"] = [*map(_PAIR, request.fields)]
-    scope["state"] = state.copy()
+    scope["state"] = state.copy() if state else {}
     if request.version == "1.1":
-        scope["extensions"] = {
-            "http.response.pathsend": {},
-            "http.response.zerocopysend": {},
-            "http.response.trailers": {},
-            "http.response.early_hint": {},
-        }
-    else:  # neither chunked framing nor 1xx in HTTP/1.0
+        scope["extensions"] = _EXTENSIONS.copy()
+    else:
         scope["http_version"] = request.version
-        scope["extensions"] = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
+        scope["extensions"] = _EXTENSIONS_1_0.copy()
     if root is not NO_ROOT:
         mount(scope, root)
     return scope

@@ -110,7 +110,13 @@ class HttpConnection(AsgiConnection):
         http = self.http
         events = http.receive(data)
         if events:
-            self._take(events)
+            first = events[0]
+            if type(first) is Request and first.ended:  # nothing follows a complete request
+                begun = self._begin(first)
+                if begun is not None:
+                    self._start(begun)
+            else:
+                self._take(events)
         elif self._phase == _IDLE and not self._head_timed and http.mid_head:
             self._head_timed = True
             self.read_deadline = _monotonic_ns() + self.service.times.header
@@ -161,9 +167,14 @@ class HttpConnection(AsgiConnection):
             elif self.cycle is None and not self.closing:  # Gone, after the last pipelined request
                 self.close()
         if begun is not None and not begun.gone:  # only now: what came of its body is there
-            service = self.service
-            service.running.add(begun)
-            begun.task = service.start(begun.run(service.app))
+            self._start(begun)
+
+    def _start(self, cycle: HttpCycle) -> None:
+        service = self.service
+        task = service.start(cycle.run(service.app))
+        if task is not None:
+            cycle.task = task
+            service.running.add(cycle)
 
     def _begin(self, request: Request) -> HttpCycle | None:
         service = self.service

@@ -53,8 +53,10 @@ def test_everything_mutable_is_made_anew() -> None:
     for name in ("asgi", "extensions", "headers", "state"):
         assert one[name] == two[name]
         assert one[name] is not two[name]
-    for name, value in one["extensions"].items():
-        assert value is not two["extensions"][name]
+    for description in one["extensions"].values():
+        assert description == {}
+        with pytest.raises(TypeError):
+            description["x"] = 1
     one["state"]["pool"].append(1)
     one["state"]["mine"] = 1
     assert two["state"] == {"pool": [1]}

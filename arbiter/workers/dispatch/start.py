@@ -28,6 +28,7 @@ from typing import Any, Final, TypeAlias
 from weakref import getweakrefcount
 
 EAGER: Final = sys.version_info >= (3, 12)
+SPARE: Final = "spare"
 LONGEST_SKIP: Final = 255
 """Most calls that get plain tasks before a spare one is tried again."""
 
@@ -72,13 +73,18 @@ class Starter:
         spare = self._spare
         if spare is None or self._skip:
             return self._start_plain(call)
-        if not spare.usable():
-            spare.let_go()
-            self._spare = None
-            return self._start_plain(call)
         task, loop = spare.task, self._loop
+        references = getrefcount(task)
+        callbacks: Any = task._callbacks
+        if (
+            references != spare.references
+            or getweakrefcount(task) != spare.weak_references
+            or callbacks is not None
+            or task.get_name() is not SPARE
+            or spare.gate.done()  # also after cancel(), even if undone by uncancel()
+        ):
+            return self._replace(spare, call, references)
         context = self._context.copy()
-        references, weak_references = getrefcount(task), getweakrefcount(task)
         try:
             _enter_task(loop, task)
         except RuntimeError:  # called from within a task after all
@@ -88,18 +94,24 @@ class Starter:
         except StopIteration:
             _leave_task(loop, task)
             self._penalty = 0
-            if getrefcount(task) != references or getweakrefcount(task) != weak_references:
-                spare.touched = True
             return None
         except BaseException:
             _leave_task(loop, task)
-            spare.touched = True
             raise
         _leave_task(loop, task)
         self._spare = None
         self._penalty = self._skip = min(2 * self._penalty + 1, LONGEST_SKIP)
         spare.adopt(call, context, awaited)
         return task
+
+    def _replace(self, spare: _Spare, call: Call, references: int) -> asyncio.Task[None]:
+        """Start `call` plainly: the spare task is not parked yet, or no longer as it was."""
+        if spare.parked and not spare.references:  # just parked: nobody can have touched it
+            spare.references, spare.weak_references = references, getweakrefcount(spare.task)
+        elif spare.parked:
+            spare.let_go()
+            self._spare = None
+        return self._start_plain(call)
 
     def _start_plain(self, call: Call) -> asyncio.Task[None]:
         if self._skip:
@@ -117,28 +129,26 @@ class Starter:
 class _Spare:
     """A task that waits at its gate for a call to adopt."""
 
-    __slots__ = ("awaited", "call", "context", "gate", "parked", "task", "touched")
+    __slots__ = (
+        "awaited",
+        "call",
+        "context",
+        "gate",
+        "parked",
+        "references",
+        "task",
+        "weak_references",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.call: Call | None = None
         self.context: contextvars.Context | None = None
         self.awaited: Any = None
         self.parked = False
-        self.touched = False
+        self.references = self.weak_references = 0
+        """How many of each there are while nobody else keeps hold of the task."""
         self.gate: asyncio.Future[None] = loop.create_future()
-        self.task: asyncio.Task[None] = asyncio.Task(_wait_and_drive(self), loop=loop, name="spare")
-
-    def usable(self) -> bool:
-        """Parked, and nobody has done anything to it."""
-        task = self.task
-        return (
-            self.parked
-            and not self.touched
-            and not self.gate.done()
-            and not task.cancelling()
-            and task.get_name() == "spare"
-            and task._callbacks is None
-        )
+        self.task: asyncio.Task[None] = asyncio.Task(_wait_and_drive(self), loop=loop, name=SPARE)
 
     def adopt(self, call: Call, context: contextvars.Context, awaited: Any) -> None:
         """Drive `call`, whose first step ended in waiting for `awaited`."""
