@@ -7,11 +7,12 @@ what its lines need; nothing a peer sent can end a line or leave its quotes, and
 
 from __future__ import annotations
 
+import ast
 import logging
 import random
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -171,6 +172,7 @@ class _Source:
         self._names: dict[str, Any] = atoms.names()
         self._template = ""
         self._count = 0
+        self._found: dict[str, str] = {}
         self._choose(choice)
 
     def _line(self, text: str) -> None:
@@ -189,18 +191,31 @@ class _Source:
             self._names.update(random=random.random, share=1.0 / choice.sample)
             self._line("if status < 500 and not aborted and random() >= share: return")
 
-    def _needs(self, expressions: str, clock: _Clock) -> None:
-        if "get(" in expressions:
-            self._names["pair"] = itemgetter(0)
-            self._line("get = dict(map(pair, request.fields)).get")
-        if "date" in expressions:
-            self._names["clock"] = clock
-            self._line("since, until, date = clock.span")
-            self._line("if not since <= started < until: since, until, date = clock.turn(started)")
+    def _date(self, clock: _Clock) -> None:
+        self._names["clock"] = clock
+        self._line("since, until, date = clock.span")
+        self._line("if not since <= started < until: since, until, date = clock.turn(started)")
+
+    def _fields(self, expressions: Iterable[str]) -> None:
+        """Find all request fields that are asked for in one go; `_value` knows them as f0, f1 ..."""
+        wanted = dict.fromkeys(name for text in expressions for name in _GET.findall(text))
+        self._found = {name: f"f{number}" for number, name in enumerate(wanted)}
+        if not wanted:
+            return
+        self._names["wanted"] = frozenset(ast.literal_eval(name) for name in wanted)
+        self._line(f"{' = '.join(self._found.values())} = None")
+        self._line("for field in request.fields:")
+        self._line("    pair = field[0]")
+        self._line("    if pair[0] in wanted:")
+        for name, variable in self._found.items():
+            self._line(f"        if pair[0] == {name}: {variable} = pair[1]")
 
     def add_text(self, pieces: list[str | tuple[str, str]]) -> None:
         """The pieces of a format of gunicorn's language."""
-        self._needs("\n".join(piece[0] for piece in pieces if isinstance(piece, tuple)), _Clock(_apache))
+        expressions = [piece[0] for piece in pieces if isinstance(piece, tuple)]
+        self._fields(expressions)
+        if "date" in expressions:
+            self._date(_Clock(_apache))
         for piece in pieces:
             if isinstance(piece, str):
                 self._text(piece)
@@ -216,11 +231,12 @@ class _Source:
             self._names["request_id"] = json_member("request_id")
             members.insert(-1, ("", f"request_id(get({request_id.lower().encode('ascii')!r}))"))
         self._names.update(_json_names())
-        self._needs("date get(", _Clock(_rfc3339))
+        self._fields(expression for _, expression in members)
+        self._date(_Clock(_rfc3339))
         self._text('{"time":"')
         self._value("date")
         self._text(".")
-        self._value("'%03d' % ((started - since) // 1_000_000)")
+        self._value("thousandth[(started - since) // 1_000_000]")
         known = "".join(
             f',"{name}":{json_text(value) if isinstance(value, str) else value}'
             for name, value in context.items()
@@ -237,22 +253,25 @@ class _Source:
 
     def _value(self, expression: str) -> None:
         """Simple expressions stand in the f-string itself, which cannot hold all (PEP 701 is of 3.12)."""
-        if not set(expression) & set("'\"\\{}!:"):
+        expression = _GET.sub(lambda get: self._found[get[1]], expression)
+        if expression.startswith("f'"):  # of our own: no quotes within
+            self._template += expression[2:-1]
+        elif expression == "'-'":
+            self._template += "-"
+        elif not set(expression) & set("'\"\\{}!:"):
             self._template += f"{{{expression}}}"
-            return
-        self._line(f"v{self._count} = {expression}")
-        self._template += f"{{v{self._count}}}"
-        self._count += 1
+        else:
+            self._line(f"v{self._count} = {expression}")
+            self._template += f"{{v{self._count}}}"
+            self._count += 1
 
     def compile(self, writer: Writer | Records | Callable[[str], object]) -> Callable[..., None]:
         """The function."""
         line = "f" + repr(self._template + "\n")
         if isinstance(writer, Writer):
-            self._names.update(
-                writer=writer, put=writer.lines.append, count=writer.lines.__len__, seal=writer.seal
-            )
+            self._names.update(writer=writer, lines=writer.lines, put=writer.lines.append, seal=writer.seal)
             self._line(f"put({line})")
-            self._line(f"if count() >= {BATCH}: seal()")
+            self._line(f"if len(lines) >= {BATCH}: seal()")
             self._line("if writer.idle: writer.wake()")
         elif isinstance(writer, Records):
             self._names["put"] = writer
@@ -265,6 +284,7 @@ class _Source:
         return write
 
 
+_GET: Final = re.compile(r"""get\((b(?:'[^']*'|"[^"]*"))\)""")
 _JSON: Final = (
     ("client", "json[peer]"),
     ("scheme", "json[scheme]"),
@@ -277,7 +297,7 @@ _JSON: Final = (
     ("", "host[get(b'host')]"),
     ("", "referer[get(b'referer')]"),
     ("", "user_agent[get(b'user-agent')]"),
-    ("", "'' if (parent := get(b'traceparent')) is None else traced(parent)"),
+    ("", "'' if get(b'traceparent') is None else traced(get(b'traceparent'))"),
     ("", "cut[aborted]"),
 )
 """The members of a JSON line: name and expression; without a name the expression makes it all, or nothing."""
@@ -292,6 +312,7 @@ def _json_names() -> dict[str, Any]:
         "user_agent": Memo(json_member("user_agent")),
         "cut": Memo(json_member("aborted")),
         "traced": _traced,
+        "thousandth": tuple(f"{number:03}" for number in range(1000)),
     }
 
 

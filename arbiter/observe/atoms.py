@@ -5,8 +5,8 @@ atom is a Python expression of this module's own; of the operator's text only li
 into what is compiled.
 
 The expressions are over what `access.AccessLog.write` is given (request, peer, scheme, status, sent, started,
-ended, headers, environ, aborted), over `date` (of the second in which the request began) and `get` (a
-request field by its lower-case name, as bytes), and over the names of `NAMES`.
+ended, headers, environ, aborted), over `date` (of the second in which the request began), `get(b'name')` (a
+request field by its lower-case name) and what `names` has.
 
 Source: gunicorn's `access_log_format` (names and meanings of the atoms).
 """
@@ -37,7 +37,11 @@ class Atom(NamedTuple):
 ATOMS: Final[dict[str, Atom]] = {
     "h": Atom("quoted[peer]", False, "client address"),
     "l": Atom("'-'", False, "always -"),
-    "u": Atom("user(get(b'authorization'))", False, "user name of HTTP Basic authentication"),
+    "u": Atom(
+        "('-' if get(b'authorization') is None else user(get(b'authorization')))",
+        False,
+        "user name of HTTP Basic authentication",
+    ),
     "t": Atom("date", False, "local time the request began, [day/month/year:h:m:s zone]"),
     "r": Atom(
         "f'{bare[request.method]} {bare[request.target]} HTTP/{request.version}'", False, "request line"
@@ -148,10 +152,8 @@ def expression(atom: str, conversion: str) -> str:
 # ---- what the expressions call
 
 
-def _user(credentials: bytes | None) -> str:
+def _user(credentials: bytes) -> str:
     """The escaped user name of `Authorization: Basic` (RFC 7617), "-" if there is none."""
-    if credentials is None:
-        return "-"
     scheme, _, token = credentials.partition(b" ")
     if scheme.lower() != b"basic":
         return "-"

@@ -72,9 +72,9 @@ class Exchanges:
         self._app = ctx.app
         self._row = ctx.row
         self._ids = ctx.request_ids
-        self._observed = (
-            ctx.access is not None or ctx.hooks.pre_request is not None or ctx.hooks.post_request is not None
-        )
+        self._write_access = ctx.access.write if ctx.access is not None else None
+        self._pre_request = ctx.hooks.pre_request
+        self._observed = self._write_access is not None or ctx.hooks.post_request is not None
         self._keepalive = self.times.keepalive
         self._limits = protocol_limits(config)
         self._trusted_limits = replace(
@@ -206,15 +206,15 @@ class Exchanges:
         if conn.trusted and (origin is not None or "HTTP_SCRIPT_NAME" in environ):
             _believe(environ, origin)
         call = Call(http, conn)
-        if self._observed:
-            self._before(request)
+        if self._pre_request is not None:
+            self._before(self._pre_request, request)
         try:
             call.run(self._app, environ)
         finally:
             ended = monotonic_ns()
             row.end(call.status, started, ended, call.sent, lane)
         if self._observed:
-            self._after(conn, request, environ, call, ended)
+            self._after(request, environ, call, started, ended)
         if call.faults is not None:
             self._log_faults(conn, request, call)
         if ended - started > SLOW_NS:
@@ -273,37 +273,29 @@ class Exchanges:
         running = f" after {seconds:.1f} s" if seconds else ""
         said = about(conn.request, conn.peer, self._ids)
         self.ctx.log.warning("cut %s%s: %s", describe(conn), running, why, event="request.cut", fields=said)
-        if self.ctx.access is not None and conn.request is not None and conn.state in (SERVING, BODY):
+        if self._write_access is not None and conn.request is not None and conn.state in (SERVING, BODY):
             now = monotonic_ns()
             started = conn.started_ns if conn.state == SERVING else now
-            self.ctx.access.write(conn.request, conn.peer, "http", 0, 0, started, now, (), None, why)
+            self._write_access(conn.request, conn.peer, "http", 0, 0, started, now, (), None, why)
 
     # -- what observes
 
-    def _before(self, request: Request) -> None:
-        hook = self.ctx.hooks.pre_request
-        if hook is not None:
-            try:
-                hook(request)
-            except Exception:
-                self.ctx.log.exception("hook pre_request raised", event="hook.failed")
+    def _before(self, hook: Callable[[Request], object], request: Request) -> None:
+        try:
+            hook(request)
+        except Exception:
+            self.ctx.log.exception("hook pre_request raised", event="hook.failed")
 
-    def _after(self, conn: Connection, request: Request, environ: Environ, call: Call, ended: int) -> None:
-        hook = self.ctx.hooks.post_request
-        if hook is not None:
+    def _after(self, request: Request, environ: Environ, call: Call, started: int, ended: int) -> None:
+        if self._write_access is not None and not self.over:  # a request that was cut has its line
             try:
-                hook(request, environ, Answered(call))
-            except Exception:
-                self.ctx.log.exception("hook post_request raised", event="hook.failed")
-        if self.ctx.access is not None and not self.over:  # a request that was cut has its line
-            try:
-                self.ctx.access.write(
+                self._write_access(
                     request,
                     environ.get("REMOTE_ADDR"),
                     environ.get("wsgi.url_scheme", "http"),
                     call.status,
                     call.sent,
-                    conn.started_ns,
+                    started,
                     ended,
                     call.headers,
                     environ,
@@ -311,6 +303,12 @@ class Exchanges:
                 )
             except Exception:  # what the application left in the environ must not fail the request
                 self.ctx.log.exception("the access log could not be written", event="accesslog.failed")
+        hook = self.ctx.hooks.post_request
+        if hook is not None:
+            try:
+                hook(request, environ, Answered(call))
+            except Exception:
+                self.ctx.log.exception("hook post_request raised", event="hook.failed")
 
     def _log_faults(self, conn: Connection, request: Request, call: Call) -> None:
         """One record for each thing that went wrong, with the request and the application's traceback."""
