@@ -329,16 +329,23 @@ class HttpConnection(AsgiConnection):
         service = self.service
         request = cycle.request
         if service.access is not None:
-            service.write_access(
-                request,
-                cycle.scope,
-                cycle.status,
-                cycle.sent,
-                cycle.started_ns,
-                now,
-                cycle.headers,
-                cycle.aborted,
-            )
+            scope = cycle.scope
+            client = scope.get("client")
+            try:
+                service.access.write(
+                    request,
+                    client[0] if client else None,
+                    scope.get("scheme", "http"),
+                    cycle.status,
+                    cycle.sent,
+                    cycle.started_ns,
+                    now,
+                    cycle.headers,
+                    None,
+                    cycle.aborted,
+                )
+            except Exception:  # what the application left in the scope must not fail the request
+                service.log.exception("the access log could not be written", event="accesslog.failed")
         hook = service.ctx.hooks.post_request
         if hook is not None:
             try:
