@@ -222,6 +222,7 @@ class Mold:
                 return ExitStatus.FAILURE
             channel, stacks, *listeners = fds
             faulthandler.disable()
+            faulthandler.unregister(DUMP_SIGNAL)  # else the worker's own would find itself in place
             os.close(setup.stacks)
             hygiene.refresh()
             spec = WorkerSpec(
