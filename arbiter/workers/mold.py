@@ -49,6 +49,7 @@ from arbiter.link.orders import Taker
 from arbiter.link.scoreboard import Scoreboard
 from arbiter.link.spec import WorkerSpec
 from arbiter.link.stacks import DUMP_SIGNAL, StackFile
+from arbiter.observe import multiprocess
 from arbiter.observe.logs import Log, Logs
 from arbiter.workers import django_checks, doctor, hygiene, identity, orphan, process, verdict
 from arbiter.workers.warmup import warm_up
@@ -148,6 +149,7 @@ class Mold:
         config = self.config
         pause = _Pause()
         self._enter("application")
+        multiprocess.key_by(self.setup.rows)  # no worker's row
         origin = config.variable_origin(application.DJANGO)
         self.app = application.load(config.app, config.worker_class, origin)
         self.server.app = self.app.callable

@@ -110,9 +110,9 @@ class Worker:
     def serve(self) -> int:
         """Load the application, unless a mold has, and serve it until told to stop."""
         app = self.spec.app
+        multiprocess.key_by(self.spec.row)
         if app is None:
             self._enter("application")
-            multiprocess.key_by(self.spec.row)
             origin = self.config.variable_origin(application.DJANGO)
             app = application.load(self.config.app, self.config.worker_class, origin)
         self.face.app = self.face.wsgi = app.callable

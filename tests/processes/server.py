@@ -35,6 +35,11 @@ KINDS = {"sync": "wsgi_app", "threaded": "wsgi_app", "asgi": "asgi_app"}
 """Each worker kind and the module, among `apps`, that it serves."""
 
 
+WORKER = "arbiter: worker "
+MOLD = "arbiter: mold "
+"""How the titles of processes begin."""
+
+
 def until(condition: Callable[[], Any], what: str = "the condition", timeout: float = DEADLINE) -> Any:
     """Return the first true value of the condition; fail when there is none by the deadline."""
     end = time.monotonic() + timeout
@@ -56,6 +61,16 @@ def gone(pid: int, timeout: float = DEADLINE) -> bool:
         return bool(select.select([descriptor], [], [], timeout)[0])
     finally:
         os.close(descriptor)
+
+
+def children_of(pid: int, title: str) -> set[int]:
+    """The pids of the living children whose title begins so."""
+    found = set()
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.status() != psutil.STATUS_ZOMBIE and " ".join(child.cmdline()).startswith(title):
+                found.add(child.pid)
+    return found
 
 
 class Log:
@@ -216,19 +231,11 @@ class Server:
 
     def workers(self) -> set[int]:
         """The pids of the living workers."""
-        return self._children("arbiter: worker ")
+        return children_of(self.pid, WORKER)
 
     def molds(self) -> set[int]:
         """The pids of the living molds."""
-        return self._children("arbiter: mold ")
-
-    def _children(self, title: str) -> set[int]:
-        found = set()
-        for child in psutil.Process(self.pid).children():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if child.status() != psutil.STATUS_ZOMBIE and " ".join(child.cmdline()).startswith(title):
-                    found.add(child.pid)
-        return found
+        return children_of(self.pid, MOLD)
 
     def mark(self) -> int:
         """A place in the log to wait from."""

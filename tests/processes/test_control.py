@@ -103,7 +103,9 @@ def test_events_tell_and_follow(serve: Serve) -> None:
     )
     try:
         assert follower.stdout is not None
-        assert json.loads(follower.stdout.readline())["name"] == "worker.ready"
+        seen = []
+        while "worker.ready" not in seen:
+            seen.append(json.loads(follower.stdout.readline())["name"])
         server.signal(signal.SIGTTIN)
         seen = []
         while "worker.ready" not in seen[1:]:

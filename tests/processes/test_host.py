@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.processes.load import Load
-from tests.processes.server import Server, gone, until
+from tests.processes.server import MOLD, WORKER, Server, children_of, gone, until
 
 Serve = Callable[..., Server]
 
@@ -117,8 +117,9 @@ def test_as_pid_1(serve: Serve, options: list[str], unshare: list[str]) -> None:
         server.get("/orphan")
 
     def only_workers() -> bool:
-        children = arbiter.children()
-        return len(children) == 2 and all(child.status() != psutil.STATUS_ZOMBIE for child in children)
+        living = [child for child in arbiter.children() if child.status() != psutil.STATUS_ZOMBIE]
+        workers, molds = children_of(arbiter.pid, WORKER), children_of(arbiter.pid, MOLD)
+        return len(workers) == 2 and {child.pid for child in living} == workers | molds
 
     until(only_workers, "the orphans reaped")
     mark = server.mark()
@@ -142,9 +143,9 @@ def test_daemon(serve: Serve, tmp_path: Path) -> None:
         server.port = int(found[0].rpartition(":")[2].split()[0].strip("/"))
         assert "pid=" in server.get()
         os.kill(pid, signal.SIGWINCH)
-        until(lambda: not psutil.Process(pid).children(), "no worker after WINCH")
+        until(lambda: not children_of(pid, WORKER), "no worker after WINCH")
         os.kill(pid, signal.SIGHUP)
-        until(lambda: psutil.Process(pid).children(), "a worker after HUP")
+        until(lambda: children_of(pid, WORKER), "a worker after HUP")
         assert "pid=" in server.get()
         os.kill(pid, signal.SIGTERM)
         assert gone(pid)
