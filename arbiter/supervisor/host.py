@@ -90,9 +90,9 @@ def _serve(
 def slim() -> None:
     """Give back what reading the command line and the configuration has left behind.
 
-    The arbiter will hardly allocate again, so what the allocator keeps for it (a fifth of its memory) would be
-    kept for nothing; and what it has goes out of the collector's sight, whose marks would make every forked
-    worker copy it.
+    The arbiter will hardly allocate again, so what the allocator keeps for it (a fifth of its memory) would
+    be kept for nothing; and what it has goes out of the collector's sight, whose marks would make every
+    forked worker copy it.
     """
     gc.collect()
     gc.freeze()
