@@ -24,6 +24,8 @@ BURST: Final = 16
 """Connections accepted at a time; then others have their turn."""
 BACKED_UP: Final = 65536
 """Bytes waiting to be sent to one peer, above which nothing more is read from it."""
+_buffer: Final = memoryview(bytearray(CHUNK))
+"""All connections are read through it: a large piece allocated for each would leave holes in the heap."""
 PAUSE: Final = 0.5
 """Seconds without accepting after the system had no descriptor for a connection."""
 
@@ -188,11 +190,12 @@ class Service:
         if one.closed or one.closing or len(one.out) > BACKED_UP:
             return
         try:
-            data = one.sock.recv(CHUNK)
+            size = one.sock.recv_into(_buffer)
         except BlockingIOError:
             return
         except OSError:
-            data = b""
+            size = 0
+        data = bytes(_buffer[:size])
         if not data:
             self.close(one)
         elif one.handler is not None:
