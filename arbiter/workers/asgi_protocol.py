@@ -273,8 +273,10 @@ class HttpConnection(AsgiConnection):
         self.cycle = None
         service = self.service
         service.row.end(cycle.status, cycle.started_ns, now, cycle.sent, cycle.lane)
+        if service.access is not None:
+            self._log_access(cycle, now)
         if service.observed:
-            self._observe(cycle, now)
+            self._observe(cycle)
         if cycle.body_ended:
             self._next(now)
         elif self.http.keep_alive and self.http.drain_body():
@@ -321,35 +323,38 @@ class HttpConnection(AsgiConnection):
         """The exchange is over for the wire without having been completed."""
         self.cycle = None
         self.service.row.end(cycle.status, cycle.started_ns, now, cycle.sent, cycle.lane)
+        if self.service.access is not None:
+            self._log_access(cycle, now)
         if self.service.observed:
-            self._observe(cycle, now)
+            self._observe(cycle)
 
-    def _observe(self, cycle: HttpCycle, now: int) -> None:
-        """Access log, hook and the count of max_requests; once per exchange."""
+    def _log_access(self, cycle: HttpCycle, now: int) -> None:
+        """The access log's line; once per exchange, and only where there is an access log."""
+        service, scope = self.service, cycle.scope
+        try:
+            client = scope["client"]
+            service.access.write(  # type: ignore[union-attr]
+                cycle.request,
+                client[0] if client else None,
+                scope["scheme"],
+                cycle.status,
+                cycle.sent,
+                cycle.started_ns,
+                now,
+                cycle.headers,
+                None,
+                cycle.aborted,
+            )
+        except Exception:  # what the application left in the scope must not fail the request
+            service.log.exception("the access log could not be written", event="accesslog.failed")
+
+    def _observe(self, cycle: HttpCycle) -> None:
+        """Hook and the count of max_requests; once per exchange."""
         service = self.service
-        request = cycle.request
-        if service.access is not None:
-            scope = cycle.scope
-            client = scope.get("client")
-            try:
-                service.access.write(
-                    request,
-                    client[0] if client else None,
-                    scope.get("scheme", "http"),
-                    cycle.status,
-                    cycle.sent,
-                    cycle.started_ns,
-                    now,
-                    cycle.headers,
-                    None,
-                    cycle.aborted,
-                )
-            except Exception:  # what the application left in the scope must not fail the request
-                service.log.exception("the access log could not be written", event="accesslog.failed")
         hook = service.ctx.hooks.post_request
         if hook is not None:
             try:
-                hook(request, cycle.scope, cycle)
+                hook(cycle.request, cycle.scope, cycle)
             except BaseException as error:  # whatever a hook raises
                 service.log.error("hook post_request raised", exc_info=error, event="hook.failed")
         service.count_request()

@@ -112,10 +112,8 @@ class Service:
         self.sendfile = bool(config.sendfile)
         self.start = Starter(loop).best
         hooks = ctx.hooks
-        self.observed = bool(
-            ctx.access is not None or hooks.pre_request or hooks.post_request or config.max_requests
-        )
-        """Somebody wants to know of every request besides the scoreboard."""
+        self.observed = bool(hooks.pre_request or hooks.post_request or config.max_requests)
+        """Somebody wants to know of every request besides scoreboard and access log."""
         self.connections: set[Connection] = set()
         self.running: set[Cycle] = set()
         """Application calls that have not returned; also what keeps their tasks alive."""
