@@ -310,6 +310,9 @@ class HttpConnection(AsgiConnection):
         if events:
             # Not at once: this may be running inside the task of the request before.
             service.loop.call_soon(self._take_later, events)
+        elif http.mid_head:  # a part of the next head came right behind this request
+            self._head_timed = True
+            self.read_deadline = now + service.times.header
         elif service.draining:
             self.drain(now)
         if not self.reading and http.wants_read:
@@ -457,11 +460,7 @@ class HttpConnection(AsgiConnection):
         if self._phase == _BUSY:
             self._body_expired(now)
         elif self._phase == _IDLE and self.http.mid_head:
-            if self._head_timed:
-                self._time_out("the head took too long")
-            else:  # it came right behind the request before
-                self._head_timed = True
-                self.read_deadline = now + self.service.times.header
+            self._time_out("the head took too long")
         elif self._phase == _LINGERING:
             self.transport.abort() if self.transport.get_write_buffer_size() == 0 else self.transport.close()
         else:

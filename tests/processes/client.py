@@ -169,7 +169,7 @@ class Client:
         return answer
 
     def _chunks(self) -> bytes:
-        body = b""
+        body = bytearray()
         while True:
             line = self.line()
             if re.fullmatch(rb"[0-9A-Fa-f]+", line) is None:
@@ -178,7 +178,7 @@ class Client:
             if not size:
                 while self.line():
                     pass
-                return body
+                return bytes(body)
             body += self.take(size)
             if self.line():
                 raise Malformed("a chunk without its CRLF")

@@ -254,6 +254,8 @@ class Tasks:
             )
         if self.service.draining:
             self.service.changed.set()
+        elif not self._acceptor.watching:
+            self._room_again()  # until now it counted twice: as a connection, and as one being opened
 
     # ------------------------------------------------------------------ the clock
 

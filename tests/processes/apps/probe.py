@@ -3,6 +3,7 @@
 /calls           tells which requests the application was called for since the last time, and forgets them
 /state           tells how many threads and (asgi) tasks the worker has
 /ignore          answers without reading the request's body
+/hold?NAME       makes NAME.started, then waits for NAME.go, then answers; reads nothing
 /seen            reads the body, then tells what the application was given
 /big?N           N bytes, in parts of 64 KiB, without a Content-Length
 /order?JSON      answers as the JSON says: status, headers, parts, and "fail": "before" or "after" the parts

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import probe
 
@@ -17,7 +18,12 @@ async def application(scope, receive, send):
     if body is not None:
         pass
     elif path == "/state":
-        body = probe.state(len(asyncio.all_tasks()))
+        body = probe.state(others())
+    elif path == "/hold":
+        Path(query + ".started").touch()
+        while not Path(query + ".go").exists():
+            await asyncio.sleep(0.01)
+        body = b"held"
     elif path == "/seen":
         body = await seen(scope, receive)
         if body is None:
@@ -36,6 +42,13 @@ async def application(scope, receive, send):
     headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def others():
+    """How many tasks there are beside this one; a spare one that arbiter may keep is not counted."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    spare = sum(task.get_name() == "spare" for task in tasks)
+    return len(tasks) - min(spare, 1)
 
 
 async def ordered(query, send):

@@ -1,6 +1,8 @@
 """The WSGI application of the tests of robustness and conformance; `probe` tells what each address does."""
 
 import json
+import time
+from pathlib import Path
 
 import probe
 
@@ -12,6 +14,11 @@ def application(environ, start_response):
         pass
     elif path == "/state":
         body = probe.state(0)
+    elif path == "/hold":
+        Path(query + ".started").touch()
+        while not Path(query + ".go").exists():
+            time.sleep(0.01)
+        body = b"held"
     elif path == "/seen":
         body = seen(environ)
     elif path == "/big":
