@@ -74,6 +74,8 @@ class Molding(Moves):
 
     def _melt_all(self, *but: int) -> None:
         """Let go of all molds that are not of one of these generations."""
+        if not but:
+            self.book.kept = None
         for mold in self.book.molds.values():
             if mold.generation not in but:
                 self._melt(mold)
@@ -190,10 +192,15 @@ class Molding(Moves):
 
     def _recast(self, now: float) -> None:
         """The generation in force has a mold, unless it was decided that it has none."""
+        if self._lacks_mold() and now >= self.book.cast_at:
+            self.book.cast_at = 0.0
+            self._cast(self.book.generation, now)
+
+    def _lacks_mold(self) -> bool:
         book = self.book
-        if book.generation not in book.direct and not book.molds_of(book.generation) and now >= book.cast_at:
-            book.cast_at = 0.0
-            self._cast(book.generation, now)
+        if book.phase is Phase.STOPPING or book.paused or book.generation in book.direct:
+            return False
+        return not book.molds_of(book.generation)
 
     def _molds_due(self) -> float:
         """When something is to be done about a mold though nothing happens."""
@@ -201,7 +208,7 @@ class Molding(Moves):
         due = min((mold.deadline for mold in book.molds.values()), default=FOREVER)
         if book.kept:
             due = min(due, book.kept.until)
-        return min(due, book.cast_at) if book.cast_at else due
+        return min(due, book.cast_at) if self._lacks_mold() else due
 
     # -- generations
 

@@ -1,9 +1,9 @@
 """A world without processes: a seeded kernel, clock and operators that drive the real policy.
 
 One `World` is one history. `step()` lets one thing happen: a worker gets ready, fails, hangs, asks for a
-replacement, dies; an operator reloads (a good, a broken, a hanging application, a refused configuration),
-scales, pauses, stops; or time passes. After every decision the invariants of docs/supervision.md are
-checked; the seed replays a failure.
+replacement, dies; a mold gets ready, fails, hangs, forks, dies; an operator reloads (a good, a broken, a
+hanging application, a refused configuration), rolls back, scales, pauses, stops; or time passes. After every
+decision the invariants of docs/supervision.md are checked; the seed replays a failure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from arbiter.errors import ExitStatus
 from arbiter.link.messages import BootFailed
 from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
-from arbiter.supervisor.book import FOREVER, Book, Phase, Rules
+from arbiter.supervisor.book import FOREVER, Book, MoldState, Phase, Rules
 from arbiter.supervisor.policy import Policy
 from arbiter.supervisor.states import LEAVING, SERVING, State
 
@@ -38,6 +38,23 @@ class Process:
     ready: bool = False
     stubborn: bool = False
     """Does not react to TERM, QUIT and ABRT."""
+    mold: int = 0
+    code: int = 0
+    """The deploy whose code it runs."""
+    born: bool = True
+    """Its mold has forked it."""
+
+
+@dataclass
+class MoldProcess:
+    """A mold as the fake kernel has it. Its generation's workers get what it has loaded: deploy `code`."""
+
+    key: int
+    generation: int
+    boots: str
+    code: int
+    ready: bool = False
+    killed: bool = False
 
 
 class World:
@@ -49,6 +66,9 @@ class World:
         self.policy = Policy(Book(rules))
         self.book = self.policy.book
         self.processes: dict[int, Process] = {}
+        self.molds: dict[int, MoldProcess] = {}
+        self.disk = 1
+        """What lies on disk: the code of that generation."""
         self.apps = {1: first}
         self.rules = {1: rules}
         self.loading: int | None = None
@@ -81,31 +101,57 @@ class World:
     def _perform(self, actions: list[act.Action]) -> None:
         for action in actions:
             match action:
-                case act.Fork(key, slot, generation):
+                case act.Fork(key, slot, generation, 0):
+                    self._check_direct(generation)
                     self.forks.append(self.now)
-                    self.processes[key] = Process(key, slot, generation, self._luck(generation))
+                    code = self.disk if self.book.last_resort else generation
+                    self.processes[key] = Process(key, slot, generation, self._luck(code), code=code)
                     self.pending.append(ev.Forked(key, 10_000 + key))
                 case act.Send(key, number):
                     if key in self.processes:
                         self.processes[key].told.add(number)
+                    elif key in self.molds:
+                        assert number == signal.SIGKILL
+                        self.molds[key].killed = True
                 case act.Inspect(key):
                     bad = self.apps[self.book.children[key].generation] == "bad"
                     self.pending.append(ev.Inspected(key, 100, 50 if bad else 0, 1000, 3))
                 case act.Load(generation):
                     assert self.loading is None, "two configurations are read at once"
                     self.loading = generation
-                case act.Commit(generation):
+                case act.Commit(generation, kept):
                     assert generation in self.apps
                     self.committed = generation
+                    self.rules = {number: self.rules[number] for number in (generation, kept) if number}
                 case act.Say() | act.Dump():
                     self.said.append(action)
                 case act.Exit(status):
                     self.exited = status
                 case _:
-                    pass
+                    self._perform_on_molds(action)
+
+    def _perform_on_molds(self, action: act.Action) -> None:
+        match action:
+            case act.Fork(key, slot, generation, mold):
+                self.forks.append(self.now)
+                self._fork_from(self.molds[mold], key, slot, generation)
+            case act.Cast(key, generation):
+                self._check_cast(generation)
+                self.molds[key] = MoldProcess(key, generation, self.apps[self.disk], self.disk)
+                self.pending.append(ev.Forked(key, 10_000 + key))
+            case act.Melt(key):
+                self.molds[key].killed = True
+            case act.Restore(generation):
+                assert generation in self.rules, "11: a generation that was let go cannot come back"
+                if self.chance.random() < 0.1:
+                    self.pending.append(ev.Refused("its address is in use"))
+                else:
+                    self.pending.append(ev.Loaded(generation, self.rules[generation], ""))
+            case _:
+                pass
 
     def _luck(self, generation: int) -> str:
-        app = self.apps[generation]
+        app = {"unsafe": "good", "frail": "fails"}.get(self.apps[generation], self.apps[generation])
         if app == "good" and self.chance.random() < 0.02:
             return "dies"
         return app
@@ -115,17 +161,88 @@ class World:
     def step(self) -> None:
         """One thing happens."""
         choice = self.chance.random()
-        if choice < 0.45 and self.processes:
+        if choice < 0.12 and self.molds:
+            self._mold_acts(self.molds[self.chance.choice(sorted(self.molds))])
+        elif choice < 0.45 and self.processes:
             self._worker_acts(self.processes[self.chance.choice(sorted(self.processes))])
         elif choice < 0.55 and self.loading is not None:
-            self.answer_load(self.chance.choice(["good", "good", "bad", "fails", "dies", "hangs", "refused"]))
+            self.answer_load(
+                self.chance.choice(
+                    ["good", "good", "bad", "unsafe", "frail", "fails", "dies", "hangs", "refused"]
+                )
+            )
         elif choice < 0.62:
             self._operator_acts()
         else:
             self.pass_time(self.chance.choice([0.01, 0.1, 1.0, 1.0, 5.0, 20.0, 40.0]))
 
+    # -- molds
+
+    def _fork_from(self, mold: MoldProcess, key: int, slot: int, generation: int) -> None:
+        assert mold.generation == generation, "10: workers come from the mold of their generation"
+        assert mold.ready, "10: a mold is forked from only when it is ready"
+        boots = {"unsafe": "good", "frail": "fails"}.get(mold.boots, mold.boots)
+        if boots == "good" and self.chance.random() < 0.02:
+            boots = "dies"
+        self.processes[key] = Process(key, slot, generation, boots, mold=mold.key, code=mold.code, born=False)
+
+    def _mold_acts(self, mold: MoldProcess) -> None:
+        unborn = [p for p in self.processes.values() if p.mold == mold.key and not p.born]
+        if mold.killed:
+            self.reap_mold(mold, signal.SIGKILL)
+        elif not mold.ready:
+            self.finish(mold)
+        elif unborn and self.chance.random() < 0.9:
+            self.bear(self.chance.choice(unborn))
+        elif self.chance.random() < 0.1:
+            self.reap_mold(mold, self.chance.choice([signal.SIGKILL, signal.SIGSEGV]))
+
+    def bear(self, process: Process) -> None:
+        """The mold forks a worker, or cannot."""
+        process.born = True
+        if self.chance.random() < 0.03:
+            del self.processes[process.key]
+            self.feed(ev.ForkFailed(process.key, "OSError: no memory"))
+        else:
+            self.feed(ev.Forked(process.key, 10_000 + process.key))
+
+    def finish(self, mold: MoldProcess) -> None:
+        """The mold's loading comes to its end, whatever that is for it."""
+        if mold.boots == "fails":
+            report = BootFailed("application", "ImportError: no", "Traceback ...", int(ExitStatus.APP))
+            self.feed(ev.Failed(mold.key, report))
+        elif mold.boots == "dies":
+            self.reap_mold(mold, signal.SIGSEGV)
+        elif mold.boots != "hangs":
+            mold.ready = True
+            unsafe = ("a thread runs: 'ticker'",) if mold.boots == "unsafe" else ()
+            self.feed(ev.MoldReady(mold.key, "sync", unsafe))
+
+    def reap_mold(self, mold: MoldProcess, status: int) -> None:
+        """A mold is gone, and with it whom it was to fork; whom it has forked lives on."""
+        del self.molds[mold.key]
+        self.pending.append(ev.Gone(mold.key, int(status)))
+        for process in [p for p in self.processes.values() if p.mold == mold.key and not p.born]:
+            del self.processes[process.key]
+            self.pending.append(ev.ForkFailed(process.key, "its mold died", True))
+        self._settle()
+
+    def _check_cast(self, generation: int) -> None:
+        building = [mold for mold in self.book.molds_of(generation)]
+        assert len(building) == 1, f"12: generation {generation} has one mold at most"
+
+    def _check_direct(self, generation: int) -> None:
+        decided = generation in self.book.direct
+        assert decided or (generation == self.book.generation and self.book.last_resort), (
+            "10: who loads the application by itself is of a generation without a mold, or the last resort"
+        )
+
+    # -- workers
+
     def _worker_acts(self, process: Process) -> None:
         key = process.key
+        if not process.born:
+            return
         if signal.SIGKILL in process.told:
             self._reap(process, signal.SIGKILL)
         elif not process.ready:
@@ -163,13 +280,30 @@ class World:
 
     def boot_all(self) -> None:
         """Let every worker that can get ready do so, and every one that was told to go do so."""
-        for _ in range(200):
+        for _ in range(400):
+            if self.exited is None and self._molds_rest():
+                continue
             todo = [p for p in self.processes.values() if (p.told or not p.ready) and p.boots != "hangs"]
             todo += [p for p in self.processes.values() if p.boots == "hangs" and signal.SIGKILL in p.told]
             if not todo or self.exited is not None:
                 return
             self._worker_acts(todo[0])
         raise AssertionError("it does not come to rest")
+
+    def _molds_rest(self) -> bool:
+        """Let one mold do what it has to; False when none has."""
+        for mold in self.molds.values():
+            unborn = [p for p in self.processes.values() if p.mold == mold.key and not p.born]
+            if mold.killed:
+                self.reap_mold(mold, signal.SIGKILL)
+            elif not mold.ready and mold.boots != "hangs":
+                self.finish(mold)
+            elif mold.ready and unborn:
+                self.bear(unborn[0])
+            else:
+                continue
+            return True
+        return False
 
     def _reap(self, process: Process, status: int, *requests: str) -> None:
         del self.processes[process.key]
@@ -182,13 +316,27 @@ class World:
         if what == "refused":
             self.feed(ev.Refused("1 fault in the configuration"))
             return
-        self.apps[number] = what
         workers = self.chance.choice([self.book.rules.workers, self.chance.randint(1, 6)])
         soak = self.chance.choice([0.0, 0.5, 10.0])
         surge = self.chance.randint(1, 3)
         delay = self.chance.choice([0.0, 0.0, 3.0])
-        self.rules[number] = replace(RULES, workers=workers, surge=surge, soak=soak, drain_delay=delay)
-        self.feed(ev.Loaded(number, self.rules[number], ""))
+        keep = self.chance.choice([0.0, 30.0, 300.0])
+        preload = self.chance.choice([self.book.rules.preload, "off", "auto", "auto", "on"])
+        rules = replace(
+            RULES,
+            workers=workers,
+            surge=surge,
+            soak=soak,
+            drain_delay=delay,
+            preload=preload,
+            rollback_keep=keep,
+        )
+        self.load(number, what, rules)
+
+    def load(self, number: int, app: str, rules: Rules) -> None:
+        """The configuration that was being read is accepted, and such an application lies on disk."""
+        self.apps[number], self.rules[number], self.disk = app, rules, number
+        self.feed(ev.Loaded(number, rules, ""))
 
     def ask(self, verb: Verb, amount: int = 1, key: int | None = None) -> None:
         """An operator asks for `verb`, of worker `key` or of any."""
@@ -200,6 +348,7 @@ class World:
 
     def _operator_acts(self) -> None:
         verbs = [Verb.RELOAD] * 8 + [Verb.SCALE_UP, Verb.SCALE_DOWN] * 4 + [Verb.REOPEN_LOGS, Verb.PAUSE]
+        verbs += [Verb.ROLLBACK] * 3
         verbs += [Verb.SCALE, Verb.RECYCLE, Verb.RECYCLE, Verb.KILL, Verb.DRAIN, Verb.UNDRAIN]
         if self.chance.random() < 0.01:
             verbs = [Verb.STOP, Verb.QUIT]
@@ -229,6 +378,7 @@ class World:
         for action in actions:
             if isinstance(action, act.Exit):
                 assert not self.processes, "1: every child is reaped before the arbiter leaves"
+                assert not self.molds, "1: and so is every mold"
                 assert self.stop_asked or not self.book.served, "2: once it has served it goes on"
             if not isinstance(action, act.Send) or before.get(action.key) not in SERVING:
                 continue
@@ -249,7 +399,8 @@ class World:
 
     def _check_book(self) -> None:
         book = self.book
-        known = set(book.children)
+        untold = {event.key for event in self.pending if isinstance(event, ev.ForkFailed)}
+        known = set(book.children) - untold
         assert known == set(self.processes), "4: the book and the kernel agree on who exists"
         for slot in {child.slot for child in book.children.values()}:
             assert sum(1 for _ in book.coming(slot)) <= 1, f"5: two workers are coming for slot {slot}"
@@ -258,7 +409,27 @@ class World:
         most = len(book.slots) + max(book.rules.surge, rules.surge) + len(book.slots)
         assert coming <= most, f"6: {coming} workers for {len(book.slots)} slots"
         assert len(book.slots) >= 1, "7: there is always a slot"
+        assert set(book.molds) == set(self.molds), "4: and on which molds"
+        self._check_molds()
         self._check_rollout_ends()
+
+    def _check_molds(self) -> None:
+        """11: what a rollback would go back to is there. 12: one mold for a generation, none without a use.
+        13: the generation in force has a mold, one is made, or a time is set for it, unless it has none by
+        decision.
+        """
+        book = self.book
+        if book.kept:
+            assert book.mold(book.kept.generation) is not None, "11: a kept generation has its mold"
+            assert book.kept.generation in self.rules
+        wanted = {book.generation, book.wanted_generation, book.kept.generation if book.kept else 0}
+        for mold in book.molds.values():
+            if mold.state is not MoldState.MELTING:
+                assert mold.generation in wanted, f"12: nobody needs {mold.name}"
+                assert len(book.molds_of(mold.generation)) == 1, "12: a generation has one mold at most"
+        if book.phase is not Phase.STOPPING and not book.paused and not self.pending:
+            there = book.generation in book.direct or book.molds_of(book.generation) or book.cast_at
+            assert there, "13: the generation in force has a mold, or will have one"
 
     def _check_rollout_ends(self) -> None:
         """8: every rollout ends: within boot_timeout per worker, back-off included."""
@@ -281,4 +452,4 @@ class World:
         return "\n".join(say.text for say in self.said)
 
 
-__all__ = ["FOREVER", "RULES", "Process", "World"]
+__all__ = ["FOREVER", "RULES", "MoldProcess", "Process", "World"]

@@ -18,7 +18,7 @@ from arbiter.errors import ExitStatus
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import Phase
 from arbiter.supervisor.states import State
-from tests.fakes.world import World
+from tests.fakes.world import RULES, World
 
 STEPS = int(os.environ.get("ARBITER_SIMULATION_STEPS", "2000"))
 
@@ -38,8 +38,7 @@ def reload(world: World, app: str, **changes: Any) -> None:
     world.ask(Verb.RELOAD)
     number, world.loading = world.loading, None
     assert number is not None
-    world.apps[number] = app
-    world.feed(ev.Loaded(number, replace(world.book.rules, **changes), ""))
+    world.load(number, app, replace(world.book.rules, **changes))
 
 
 def lucky(world: World) -> None:
@@ -154,8 +153,7 @@ def test_reloads_asked_for_while_one_is_read_become_one() -> None:
     while world.loading is not None:
         reads += 1
         number, world.loading = world.loading, None
-        world.apps[number] = "good"
-        world.feed(ev.Loaded(number, world.book.rules, ""))
+        world.load(number, "good", world.book.rules)
     world.boot_all()
     assert reads == 2
     assert {child.generation for child in world.book.serving()} == {world.committed}
@@ -441,9 +439,14 @@ def test_stop_during_a_reload_kills_what_boots_and_drains_the_rest() -> None:
 # -- any history
 
 
+def any_world(seed: int) -> World:
+    """One that begins with or without molds."""
+    return World(seed, replace(RULES, preload=("off", "auto", "on")[seed % 3], rollback_keep=30.0))
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_invariants_hold_in_any_history(seed: int) -> None:
-    world = World(seed)
+    world = any_world(seed)
     for _ in range(STEPS):
         world.step()
         if world.exited is not None:
@@ -453,7 +456,7 @@ def test_the_invariants_hold_in_any_history(seed: int) -> None:
 @given(seed=st.integers(min_value=0, max_value=2**32))
 def test_every_history_can_be_brought_to_an_end(seed: int) -> None:
     """After anything at all, good boots and time make the service whole; then TERM ends it."""
-    world = World(seed)
+    world = any_world(seed)
     for _ in range(150):
         world.step()
     if world.exited is not None:
@@ -464,8 +467,7 @@ def test_every_history_can_be_brought_to_an_end(seed: int) -> None:
         process.boots, process.stubborn = "good", False
     if world.loading is not None:
         number, world.loading = world.loading, None
-        world.apps[number] = "good"
-        world.feed(ev.Loaded(number, world.book.rules, ""))
+        world.load(number, "good", world.book.rules)
     if world.loading is not None:
         world.answer_load("refused")
     for _ in range(20):
