@@ -387,7 +387,8 @@ class Arbiter:
         except OperatorError as error:
             return [ev.Refused(str(error))]
         except Exception as error:
-            self.log.exception("reload: the configuration was read once and cannot be read again")
+            text = "reload: the configuration was read once and cannot be read again"
+            self.log.exception(text, event="config.unread")
             return [ev.Refused(f"{type(error).__name__}: {error}")]
 
     def _accept(self, number: int) -> ev.Loaded:
@@ -422,7 +423,7 @@ class Arbiter:
             if kept.config.bind != now.config.bind:
                 opened = sockets.open_all(kept.config, had=now.listeners)
         except OperatorError as error:
-            self._pending.append(ev.Refused(str(error)))
+            self._pending.append(ev.Refused(str(error), back=True))
             return
         kept.server.address = [listener.url for listener in opened]
         self.generations[kept.number] = restored = dataclasses.replace(kept, listeners=opened)

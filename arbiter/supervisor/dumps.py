@@ -76,7 +76,8 @@ class Dumps:
         if file is None:
             return
         if file.written():
-            self._log.error("last words of a dead worker:\n%s", trim(file.take()))
+            said = trim(file.take())
+            self._log.error("last words of a dead worker:\n%s", said, event="worker.last_words")
         file.close()
 
     def abandon(self) -> None:

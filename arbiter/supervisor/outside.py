@@ -75,10 +75,10 @@ class Outside:
         try:
             listener, path = open_socket(config, environ)
         except FilesError as error:
-            self._log.warning("%s", error)
+            self._log.warning("%s", error, event="control.failed")
             return
         self._plane = Plane(self._watch, listener, path, self.view, self, time.monotonic)
-        self._log.info("Control socket at: %s", path)
+        self._log.info("Control socket at: %s", path, event="control.listening", fields={"path": path})
 
     def reconfigure(self, config: Config) -> None:
         """A reload is in force: move to another `metrics_bind`, or stay if that cannot be."""
@@ -86,7 +86,7 @@ class Outside:
         try:
             self._move_exporter(config)
         except ListenError as error:
-            self._log.error("%s Metrics stay where they are.", error)
+            self._log.error("%s Metrics stay where they are.", error, event="metrics.failed")
 
     def _open_statsd(self, config: Config) -> None:
         if self._statsd is not None and self._teller is not None:
@@ -97,7 +97,8 @@ class Outside:
             self._teller = TellStatsd(self._statsd)
             self._log.error_log.addHandler(self._teller)
         elif config.statsd_host is not None:
-            self._log.warning("statsd_host = %s: cannot be resolved; nothing is sent", config.statsd_host)
+            text = "statsd_host = %s: cannot be resolved; nothing is sent"
+            self._log.warning(text, config.statsd_host, event="statsd.failed")
 
     def _move_exporter(self, config: Config) -> None:
         before, address = self._listener, config.metrics_bind
@@ -110,7 +111,8 @@ class Outside:
         self._listener = listener
         if listener is not None:
             self._exporter.serve(listener.socket)
-            self._log.info("Metrics at: %s", listener.url)
+            said = {"url": listener.url}
+            self._log.info("Metrics at: %s", listener.url, event="metrics.listening", fields=said)
 
     def stop(self) -> None:
         """The arbiter ends."""

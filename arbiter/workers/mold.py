@@ -159,7 +159,7 @@ class Mold:
         if config.django_check != "off":
             self._enter("Django's checks")
             for warning in django_checks.run(config.django_check, config.origin("django_check")):
-                self.log.warning("Django's checks: %s", warning)
+                self.log.warning("Django's checks: %s", warning, event="mold.check")
         warm_up(self.app, config, self._enter)
         self._enter("fork safety")
         gc.collect()

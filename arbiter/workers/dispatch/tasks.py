@@ -169,10 +169,13 @@ class Tasks:
                 "the application raised during lifespan startup; serving without a lifespan, as ASGI asks "
                 "(asgi_lifespan = 'on' makes it fatal)",
                 exc_info=error,
+                event="lifespan.absent",
             )
         else:
             log.info(
-                "the application has no lifespan (%s)", error if error is not None else "it returned at once"
+                "the application has no lifespan (%s)",
+                error if error is not None else "it returned at once",
+                event="lifespan.absent",
             )
 
     def _lifespan_died(self, lifespan: Lifespan) -> None:
@@ -181,7 +184,9 @@ class Tasks:
             return
         if lifespan.error is not None:
             self.ctx.log.error(
-                "the application's lifespan has ended with an exception", exc_info=lifespan.error
+                "the application's lifespan has ended with an exception",
+                exc_info=lifespan.error,
+                event="lifespan.failed",
             )
         else:
             self.ctx.log.info(
@@ -338,7 +343,8 @@ class Tasks:
         if tasks:
             _, stubborn = await asyncio.wait(tasks, timeout=CANCEL_GRACE)
             if stubborn:
-                log.warning("%d application calls did not end when cancelled; left", len(stubborn))
+                text = "%d application calls did not end when cancelled; left"
+                log.warning(text, len(stubborn), event="request.stubborn")
         await self._quiet(time.monotonic() + 0.2)  # answers of the cut ones leave, transports close
 
     def _tear_down(self) -> None:
