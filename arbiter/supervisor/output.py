@@ -65,8 +65,7 @@ class Outputs:
             for _ in range(0, LAST, BLOCK):
                 if not self._read(pipe):
                     break
-            self._say(pipe, pipe.held)
-            pipe.held = b""
+            self._finish(pipe)
 
     def abandon(self) -> None:
         """In a forked child: the others' pipes are not its own."""
@@ -92,7 +91,7 @@ class Outputs:
             del self._pipes[pipe.fd]
             with contextlib.suppress(OSError):
                 os.close(pipe.fd)
-            self._say(pipe, pipe.held)
+            self._finish(pipe)
             return False
         whole, newline, rest = (pipe.held + data).rpartition(b"\n")
         if len(rest) > LONGEST:
@@ -100,6 +99,11 @@ class Outputs:
         pipe.held = rest
         self._say(pipe, whole)
         return True
+
+    def _finish(self, pipe: _Pipe) -> None:
+        """What has been begun will not be ended by a line feed."""
+        rest, pipe.held = pipe.held, b""
+        self._say(pipe, rest)
 
     def _say(self, pipe: _Pipe, lines: bytes) -> None:
         if lines:
