@@ -28,8 +28,8 @@ class Integer(Kind[int]):
             return value
         if isinstance(value, float) and value.is_integer():
             return int(value)
-        if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", value):
-            return int(value)
+        if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip()):
+            return int(value.strip())
         raise self.wrong()
 
 
