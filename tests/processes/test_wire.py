@@ -75,7 +75,7 @@ def may_have_begun(server: Server, case: Refused) -> bool:
 
 @pytest.mark.parametrize("case", REFUSED, ids=str)
 def test_refused(server: Server, address: tuple[str, int], case: Refused) -> None:
-    """http.md 1-29, 48; asgi.md 58-69; wsgi.md 49: refused, not executed, and nothing behind it either."""
+    """http.md 1-12, 14, 17, 19-29, 38, 48; asgi.md 58-69; wsgi.md 49: refused, and nothing of it executed."""
     calls(address)
     refused(address, case)
     called = calls(address)
@@ -107,7 +107,9 @@ def check_seen(answer: Answer, case: Passes) -> None:
 
 @pytest.mark.parametrize("case", PASSES, ids=str)
 def test_passes(server: Server, address: tuple[str, int], case: Passes) -> None:
-    """http.md 1-39: what is good HTTP reaches the application as it was meant, and the next request too."""
+    """http.md 1, 4, 5, 12, 13, 15, 17, 18, 21, 22, 24, 25, 27, 31, 38, 39; asgi.md 5, 8, 9, 21, 67, 70;
+    wsgi.md 10, 11, 12: good HTTP reaches the application as it was meant, and so does the next request.
+    """
     again = case.wire.startswith(b"\r\n") or b"HTTP/1.1" in case.wire
     with Client(address) as client:
         client.send(case.wire + (SMUGGLED if again else b""))

@@ -6,7 +6,8 @@
 /hold?NAME       makes NAME.started, then waits for NAME.go, then answers; reads nothing
 /seen            reads the body, then tells what the application was given
 /big?N           N bytes, in parts of 64 KiB, without a Content-Length
-/order?JSON      answers as the JSON says: status, headers, parts, and "fail": "before" or "after" the parts
+/order?JSON      answers as the JSON says: status, headers, parts, "times" (of what each part consists), and
+                 "fail": "before" or "after" the parts
 
 Everything else is answered as /ignore is.
 """
@@ -42,7 +43,7 @@ def order(query):
     """The answer that is wished for."""
     wish = json.loads(urllib.parse.unquote(query))
     headers = [(name, value) for name, value in wish.get("headers", [])]
-    parts = [part.encode("latin-1") for part in wish.get("parts", ["made to order"])]
+    parts = [part.encode("latin-1") * wish.get("times", 1) for part in wish.get("parts", ["made to order"])]
     return wish.get("status", 200), headers, parts, wish.get("fail", "")
 
 
