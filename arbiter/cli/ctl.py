@@ -225,6 +225,7 @@ def _top(where: Where, row: Command, arguments: dict[str, Any]) -> int:
 
 
 SHOWN: Final[dict[str, Callable[[Where, Command, dict[str, Any]], int]]] = {
+    "generations": _shown(render.generation_lines),
     "status": _shown(lambda answer: render.status_lines(answer, time.time())),
     "top": _top,
     "show": _shown(render.show_lines),

@@ -139,6 +139,16 @@ COMMANDS: Final[tuple[Command, ...]] = (
         (_WAIT,),
     ),
     Command(
+        "rollback",
+        Role.OPERATOR,
+        "Bring the generation before back, from its mold, which `rollback_keep` keeps: nothing is read, and "
+        "what lies on disk does not matter. Amid a reload: end that.",
+        Verb.ROLLBACK,
+        (),
+        (_WAIT,),
+    ),
+    Command("generations", Role.OBSERVER, "The generations there are, and what workers are forked from."),
+    Command(
         "scale N",
         Role.OPERATOR,
         "So many workers; also `+N` and `-N`. Holds until a reload that changes `workers`.",

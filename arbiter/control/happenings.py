@@ -30,6 +30,7 @@ HAPPENINGS: Final[dict[str, str]] = {
     "mold.died": "a mold has gone unasked; the workers go on",
     "rollback.asked": "the generation before is to come back",
     "rollback.starting": "workers of the generation before start",
+    "rollback.refused": "it cannot be had: one of its addresses is in use",
     "rollback.failed": "it does not come back; the present one goes on",
     "rollback.done": "it is in force again",
     "rollback.over": "the generation before is kept no longer",

@@ -239,6 +239,18 @@ def _pairs(worker: dict[str, Any]) -> Iterator[str]:
         yield f"  {name:<22} {value}"
 
 
+def generation_lines(answer: dict[str, Any]) -> Iterator[str]:
+    """The answer of `generations`."""
+    for one in answer["generations"]:
+        workers = f"{one['workers']} worker{'' if one['workers'] == 1 else 's'}"
+        if one["mold"]:
+            mold = f"mold {one['mold']} {one['mold_state']}, {size(one['mold_uss'])} of its own"
+        else:
+            mold = "no mold: each worker loads the application" if one["mold_state"] == "none" else "no mold"
+        kept = f" for {duration(one['kept_for'])} more" if one["kept_for"] is not None else ""
+        yield f"generation {one['generation']}: {one['part']}{kept}, {workers}, {mold}"
+
+
 def slow_lines(answer: dict[str, Any]) -> Iterator[str]:
     """`arbiterctl slow`."""
     if not answer["slow"]:

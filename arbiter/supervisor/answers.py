@@ -158,7 +158,7 @@ def last_reload(view: View) -> dict[str, Any] | None:
         }
     for happening in reversed(view.journal.recent()):
         kind, _, verdict = happening.name.partition(".")
-        if kind == "reload":
+        if kind in ("reload", "rollback") and verdict not in ("asked", "over"):
             word = {"starting": "rolling out", "reading": "reading the configuration"}.get(verdict, verdict)
             generation = happening.fields.get("generation")
             return {
@@ -168,6 +168,38 @@ def last_reload(view: View) -> dict[str, Any] | None:
                 "text": happening.text,
             }
     return None
+
+
+def generations(view: View, now: float) -> dict[str, Any]:
+    """Each generation there is: its part, its mold, its workers, and for how long it is kept (s)."""
+    book = view.book
+    rollout = book.rollout.generation if book.rollout else None
+    kept = book.kept
+    numbers = {book.generation, *(child.generation for child in book.children.values())}
+    numbers |= {number for number in (rollout, kept.generation if kept else None) if number}
+    found = []
+    for number in sorted(numbers):
+        part = "in force" if number == book.generation else "going"
+        if kept and number == kept.generation:
+            part = "kept"
+        if number == rollout:
+            part = "rolling out"
+        molds = book.molds_of(number)
+        memory = view.measure(molds[0].pid) if molds and molds[0].pid else {}
+        found.append(
+            {
+                "generation": number,
+                "part": part,
+                "workers": sum(1 for child in book.serving() if child.generation == number),
+                "mold": molds[0].pid if molds else None,
+                "mold_state": molds[0].state.value
+                if molds
+                else ("none" if number in book.direct else "gone"),
+                "mold_uss": memory.get("uss", 0) * 1024,
+                "kept_for": max(0.0, kept.until - now) if kept and number == kept.generation else None,
+            }
+        )
+    return {"generations": found}
 
 
 def show(view: View, child: Child, now: float) -> dict[str, Any]:

@@ -162,9 +162,10 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A reload's configuration was refused."""
+    """A reload's configuration was refused; `back`: a rollback cannot begin."""
 
     problem: str
+    back: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,6 +179,8 @@ class Session:
             "slow": lambda r: self._answer(r, {"slow": self._view.journal.dumps(_count(r, 32))}),
             "events": self._events,
             "reload": lambda r: self._ask(r, Verb.RELOAD, goal=waits.Reloaded()),
+            "rollback": lambda r: self._ask(r, Verb.ROLLBACK, goal=waits.RolledBack()),
+            "generations": lambda r: self._answer(r, answers.generations(self._view, self._now)),
             "scale": self._scale,
             "recycle": self._recycle,
             "drain": lambda r: self._ask(r, Verb.DRAIN),

@@ -240,9 +240,10 @@ class Policy(Molding):
     def _refused(self, event: ev.Refused, now: float) -> None:
         book = self.book
         book.loading = False
-        text = f"reload failed: {event.problem}\ngeneration {book.generation} goes on"
-        self._say(logging.ERROR, "reload.refused", text, generation=book.newest)
-        self._do(act.Settled(f"reload refused; generation {book.generation} goes on"))
+        word = "rollback" if event.back else "reload"
+        text = f"{word} failed: {event.problem}\ngeneration {book.generation} goes on"
+        self._say(logging.ERROR, f"{word}.refused", text, generation=book.newest)
+        self._do(act.Settled(f"{word} refused; generation {book.generation} goes on"))
         if book.reload_again and book.phase is not Phase.STOPPING:
             book.reload_again = False
             self._reload("asked for while reading", now)

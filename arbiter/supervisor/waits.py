@@ -62,6 +62,17 @@ class Reloaded(Goal):
         return None
 
 
+class RolledBack(Goal):
+    """The generation before is in force again, or the reload that was under way is not any more."""
+
+    def heard(self, happening: Happening) -> str | Fault | None:
+        if happening.name in ("rollback.done", "reload.failed"):
+            return happening.text
+        if happening.name in ("rollback.failed", "rollback.refused", "reload.done"):
+            return Fault(FaultKind.FAILED, happening.text)
+        return None
+
+
 class Scaled(Goal):
     """Every slot that is wanted has a worker that serves, and there is no other."""
 

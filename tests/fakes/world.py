@@ -144,7 +144,7 @@ class World:
             case act.Restore(generation):
                 assert generation in self.rules, "11: a generation that was let go cannot come back"
                 if self.chance.random() < 0.1:
-                    self.pending.append(ev.Refused("its address is in use"))
+                    self.pending.append(ev.Refused("its address is in use", back=True))
                 else:
                     self.pending.append(ev.Loaded(generation, self.rules[generation], ""))
             case _:
