@@ -33,6 +33,7 @@ lint: $(VENV)/.installed-test ## ruff and mypy
 docs: $(VENV)/.installed-test ## write again the pages made from the code
 	$(BIN)/python -m arbiter.config.render --write
 	$(BIN)/python -m tests.house.generated --write
+	$(BIN)/python -m tests.house.conformance --write
 
 autobahn: $(VENV)/.installed-test ## the Autobahn|Testsuite against a WebSocket echo (needs Python 2.7)
 	$(BIN)/python -m tests.autobahn.run $(AUTOBAHN)
