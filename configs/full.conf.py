@@ -249,6 +249,10 @@ flags and environment variables is docs/settings.md."""
 # Seconds a client has to answer a ping; then the connection is closed. 0: no limit.
 # websocket_ping_timeout = 20
 
+# Seconds for which the event loop may be held up before that is told in the log, with the line that held it
+# up and for how long. 0: never.
+# loop_lag_warning = 1
+
 # Offer permessage-deflate (RFC 7692) to clients that ask for it.
 # websocket_compression = True
 

@@ -93,6 +93,7 @@ class Attributes:
     websocket_max_message_size: int
     websocket_ping_interval: float
     websocket_ping_timeout: float
+    loop_lag_warning: float
     websocket_compression: bool
     websocket_close_timeout: float
 

@@ -9,9 +9,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import tempfile
 from typing import Final
+
+_FRAME: Final = re.compile(r'  File "(.*)", line \d+ in .*')
+_OURS: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_THEIRS: Final = ("<frozen runpy>", os.path.join(os.path.dirname(os.__file__), "threading.py"))
 
 DUMP_SIGNAL: Final = signal.SIGUSR2
 """Sent to a worker to have all its stacks written. It harms nothing; the worker goes on."""
@@ -50,3 +55,18 @@ class StackFile:
 
     def close(self) -> None:
         os.close(self.fd)
+
+
+def trim(stacks: str) -> str:
+    """The stacks without arbiter's own frames, which are the same in every one and explain nothing."""
+    lines: list[str] = []
+    for line in stacks.rstrip().splitlines():
+        frame = _FRAME.fullmatch(line)
+        if frame and (frame[1].startswith(_OURS) or frame[1] in _THEIRS):
+            continue
+        if not frame and lines and not lines[-1].startswith(" ") and lines[-1].endswith("first):"):
+            lines.append("  (waiting in arbiter)")
+        lines.append(line)
+    if lines and lines[-1].endswith("first):"):
+        lines.append("  (waiting in arbiter)")
+    return "\n".join(lines)

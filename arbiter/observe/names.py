@@ -25,6 +25,7 @@ NAMES: Final[dict[str, str]] = {
     "worker.fork_failed": "no process could be made",
     "worker.output": "a line that a worker printed (`capture_output`, wsgi.errors); `stream`",
     "worker.last_words": "what the interpreter wrote while a worker died",
+    "loop.blocked": "the event loop was held up for longer than `loop_lag_warning`; `seconds`, `stacks`",
     "accept.paused": "a worker cannot accept: no descriptors or memory",
     "accept.again": "and can again",
     "connection.refused": "a connection ended before a request: a bad PROXY header",

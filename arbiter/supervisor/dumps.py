@@ -7,20 +7,14 @@ event loop (for the tasks) a little later, and one text holds all.
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from arbiter.link.stacks import DUMP_SIGNAL, StackFile
+from arbiter.link.stacks import DUMP_SIGNAL, StackFile, trim
 from arbiter.observe.logs import Log
 from arbiter.supervisor.book import FOREVER
 from arbiter.supervisor.procfs import memory_kib, sample
-
-_FRAME: Final = re.compile(r'  File "(.*)", line \d+ in .*')
-_OURS: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_THEIRS: Final = ("<frozen runpy>", os.path.join(os.path.dirname(os.__file__), "threading.py"))
 
 PATIENCE: Final = 0.2
 """Seconds in which a dump should have been written."""
@@ -99,21 +93,6 @@ class Dumps:
         stacks = trim(file.take()) if file is not None else ""
         for one in mine:
             one.then(stacks)
-
-
-def trim(stacks: str) -> str:
-    """The stacks without arbiter's own frames, which are the same in every one and explain nothing."""
-    lines: list[str] = []
-    for line in stacks.rstrip().splitlines():
-        frame = _FRAME.fullmatch(line)
-        if frame and (frame[1].startswith(_OURS) or frame[1] in _THEIRS):
-            continue
-        if not frame and lines and not lines[-1].startswith(" ") and lines[-1].endswith("first):"):
-            lines.append("  (waiting in arbiter)")
-        lines.append(line)
-    if lines and lines[-1].endswith("first):"):
-        lines.append("  (waiting in arbiter)")
-    return "\n".join(lines)
 
 
 def resources(pid: int) -> str:

@@ -101,6 +101,16 @@ def test_a_slow_request_is_told_and_goes_on(serve: Serve, kind: str, stuck: list
     assert "is stuck" not in server.log.text
 
 
+def test_a_blocked_event_loop_is_told_with_the_line_that_blocks_it(serve: Serve) -> None:
+    server = serve("-k", "asgi", "--loop-lag-warning", "0.3", "stuck_asgi:application")
+    assert "pid=" in server.get("/block")
+    server.log.wait(r"the event loop was blocked for [12]\.\d s")
+    server.log.wait(r'File ".*stuck_asgi\.py", line \d+ in application')
+    mark = server.mark()
+    assert "pid=" in server.get("/slow")
+    assert "blocked" not in "\n".join(server.log.lines[mark:]), "to wait is not to block"
+
+
 def test_a_stopped_worker_is_left_alone(serve: Serve, stuck: list[str]) -> None:
     """Whoever stopped it (a debugger, an operator) knows why."""
     server = serve(*stuck)

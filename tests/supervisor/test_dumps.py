@@ -19,7 +19,7 @@ class Log:
     def log(self, level: int, message: str, *args: object, **more: object) -> None:
         self.records.append((level, message % args))
 
-    def error(self, message: str, *args: object) -> None:
+    def error(self, message: str, *args: object, **more: object) -> None:
         self.log(logging.ERROR, message, *args)
 
 

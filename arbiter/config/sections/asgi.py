@@ -64,6 +64,16 @@ SETTINGS: Final = (
         least=0,
     ),
     Setting(
+        "loop_lag_warning",
+        Duration(),
+        1,
+        "Seconds for which the event loop may be held up before that is told in the log, with the line that "
+        "held it up and for how long. 0: never.",
+        flags=("--loop-lag-warning",),
+        least=0.05,
+        zero=True,
+    ),
+    Setting(
         "websocket_compression",
         YesNo(),
         True,

@@ -30,6 +30,7 @@ from arbiter.workers.asgi_proxy import ProxiedConnection
 from arbiter.workers.asgi_service import SECOND, Cycle, Service
 from arbiter.workers.context import WorkerContext
 from arbiter.workers.limits import DRAIN_GRACE
+from arbiter.workers.loop_lag import LoopLag
 from arbiter.workers.orders import Stop
 from arbiter.workers.task_stacks import describe
 
@@ -56,6 +57,7 @@ class Tasks:
         self._acceptor: Acceptor
         self._stop: asyncio.Event
         self._timer: asyncio.TimerHandle | None = None
+        self._lag = LoopLag(ctx.config.loop_lag_warning, ctx.row, ctx.log)
         self._opening = 0
         self._bound = ctx.config.worker_connections
         self._status: int = ExitStatus.OK
@@ -270,14 +272,19 @@ class Tasks:
         service.tick()
         if service.connections:
             service.expire()
-        pause = TICK if service.connections or self._opening or service.draining else BEAT
-        self._timer = self.loop.call_later(pause, self._tick)
+        busy = service.connections or self._opening or service.draining
+        if busy:
+            self._lag.turned(TICK)
+        else:
+            self._lag.rest()
+        self._timer = self.loop.call_later(TICK if busy else BEAT, self._tick)
 
     def _wake_up(self) -> None:
         """The first connection after a pause: the clock is stale and slow."""
         if self._timer is not None:
             self._timer.cancel()
         self.service.tick()
+        self._lag.turned(TICK)
         self._timer = self.loop.call_later(TICK, self._tick)
 
     def _describe_tasks(self) -> str:
@@ -350,6 +357,7 @@ class Tasks:
     def _tear_down(self) -> None:
         """Give the loop back; never wait for what the application left running."""
         loop = self.loop
+        self._lag.close()
         with contextlib.suppress(Exception):
             leftovers = asyncio.all_tasks(loop)
             for task in leftovers:

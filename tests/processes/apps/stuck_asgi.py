@@ -11,6 +11,8 @@ async def application(scope, receive, send):
     path = scope["path"]
     if path == "/sleep":
         time.sleep(1000)
+    elif path == "/block":
+        time.sleep(2.5)
     elif path == "/c-code":
         sum(range(10**12))
     elif path == "/loop":

@@ -1,0 +1,63 @@
+"""An event loop that is held up says by what.
+
+Neighbours: `dispatch.tasks` calls `turned` once a second while there are connections. Its one rule: the
+stack is taken while the loop is blocked, by a thread of faulthandler's that needs no lock of the
+interpreter, and told when the loop turns again and it is known for how long.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import time
+
+from arbiter.link.scoreboard import Row, Word
+from arbiter.link.stacks import StackFile, trim
+from arbiter.observe.logs import Log
+
+
+class LoopLag:
+    """Watches one loop. warning: seconds it may be late; 0 only measures."""
+
+    def __init__(self, warning: float, row: Row, log: Log) -> None:
+        self._warning = warning
+        self._row = row
+        self._log = log
+        self._file = StackFile() if warning else None
+        self._expected = 0.0
+
+    def turned(self, pause: float) -> None:
+        """The loop turns, and should do so again in `pause` seconds."""
+        now = time.monotonic()
+        lag = max(0.0, now - self._expected) if self._expected else 0.0
+        self._row.words[Word.LOOP_LAG_NS] = int(lag * 1e9)
+        self._expected = now + pause
+        if self._file is None:
+            return
+        if lag > self._warning:
+            self._tell(lag)
+        faulthandler.dump_traceback_later(pause + self._warning, file=self._file.fileno())
+
+    def rest(self) -> None:
+        """Nothing is connected: the loop may sleep for as long as it likes."""
+        self._expected = 0.0
+        self._row.words[Word.LOOP_LAG_NS] = 0
+        if self._file is not None:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _tell(self, lag: float) -> None:
+        assert self._file is not None
+        stacks = trim(self._file.take().partition("\n")[2])  # the first line is faulthandler's own
+        self._log.warning(
+            "the event loop was blocked for %.1f s\n%s",
+            lag,
+            stacks or "(no stack was taken)",
+            event="loop.blocked",
+            fields={"seconds": round(lag, 3), "stacks": stacks},
+        )
+
+    def close(self) -> None:
+        """No more."""
+        self.rest()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
