@@ -98,7 +98,7 @@ flags and environment variables is docs/settings.md."""
 # whatever lies on disk. Every reload makes a new mold. `auto` does so unless the application holds
 # something that does not survive a fork (docs/fork-safety.md), which the log then names; `True` does so
 # even then, with a warning; `False` lets every worker load it by itself.
-# preload_app = False
+# preload_app = 'auto'
 
 # Paths, or URLs whose host and scheme the application is to see, that the mold asks the application for
 # before the first worker is forked, so that what is loaded on the first request is shared. An answer of 500

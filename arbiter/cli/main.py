@@ -7,10 +7,11 @@ standard error, without a traceback of ours, and with an exit status of `errors.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn, TypeAlias
 
 import click
@@ -22,7 +23,7 @@ from arbiter.config.sources import Loader
 from arbiter.errors import AppError, ExitStatus, OperatorError
 from arbiter.supervisor import host
 from arbiter.version import __version__
-from arbiter.workers import process
+from arbiter.workers import doctor, hygiene, process
 
 Serve: TypeAlias = Callable[[Loader, Config], int]
 """Runs an arbiter until it has stopped; the exit status."""
@@ -119,7 +120,27 @@ def _check(config: Config) -> int:
     click.echo(
         f"The configuration is in order: {app.spec} is {app.kind.upper()}, for {count} on {addresses}."
     )
+    for line in _fork_safety(config):
+        click.echo(line)
     return ExitStatus.OK
+
+
+def _fork_safety(config: Config) -> Iterator[str]:
+    """What a mold would find out about the application, which this process has loaded."""
+    if config.preload_app == "off":
+        return
+    gc.collect()
+    hygiene.tidy()
+    unsafe = doctor.examine()
+    if not unsafe:
+        yield "The application survives a fork: it is loaded once, and workers are forked from that."
+        return
+    if config.preload_app == "auto":
+        yield "The application does not survive a fork, so every worker loads it by itself:"
+    else:
+        yield "The application does not survive a fork, and preload_app = True forks it all the same:"
+    yield from (f"  - {what}" for what in unsafe)
+    yield "docs/fork-safety.md has the remedies."
 
 
 def _cwd(environ: Mapping[str, str]) -> str:

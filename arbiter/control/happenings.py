@@ -24,6 +24,7 @@ HAPPENINGS: Final[dict[str, str]] = {
     "reload.failed": "the new generation does not start or does not serve well; the old one goes on",
     "reload.done": "the new generation is in force",
     "mold.ready": "a mold has loaded the application; workers are forked from it",
+    "mold.shares": "the first full set of workers serves, and this is what they share",
     "mold.unsafe": "the application does not survive a fork, and why",
     "mold.failed": "a mold could not be made; if it is that of the generation in force, the alarm",
     "mold.hangs": "a mold is not ready within `boot_timeout`, with its stacks; or it does not fork",

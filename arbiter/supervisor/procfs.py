@@ -9,6 +9,7 @@ not a guess.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -85,6 +86,16 @@ def memory_kib(pid: int, root: Path = Path("/proc")) -> dict[str, int]:
     values = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith("kB")}
     private = values.get("Private_Clean", 0) + values.get("Private_Dirty", 0)
     return {"rss": values.get("Rss", 0), "pss": values.get("Pss", 0), "uss": private}
+
+
+def shared_mib(pids: Iterable[int]) -> tuple[int, int] | None:
+    """What processes like these share with others, and what they occupy, each on the average (MiB)."""
+    found = [memory for pid in pids if (memory := memory_kib(pid))]
+    if not found:
+        return None
+    occupied = sum(memory["rss"] for memory in found) // len(found)
+    own = sum(memory["uss"] for memory in found) // len(found)
+    return (occupied - own) // 1024, occupied // 1024
 
 
 class OomCounter:

@@ -14,7 +14,6 @@ import os
 import socket
 import stat
 import sys
-import sysconfig
 import threading
 from collections.abc import Callable, Collection, Iterator
 from types import FrameType
@@ -37,7 +36,7 @@ PORTS: Final = {
 
 _FORK_AWARE: Final = ("openblas", "jemalloc")
 """Libraries whose own threads know of forks (pthread_atfork(3)), by the names of their files."""
-_LIBRARY: Final = sysconfig.get_paths()["stdlib"] + os.sep
+_LIBRARY: Final = os.path.dirname(os.__file__) + os.sep
 _STREAMS: Final = (socket.SOCK_STREAM, getattr(socket, "SOCK_SEQPACKET", -1))
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 
@@ -57,7 +56,7 @@ def _asgiref() -> Iterator[str]:
         used = sync.SyncToAsync.single_thread_executor
         if used._threads:
             used.shutdown(wait=True)
-            sync.SyncToAsync.single_thread_executor = ThreadPoolExecutor(max_workers=1)
+            sync.SyncToAsync.single_thread_executor = type(used)(max_workers=1)
             yield "ended asgiref's thread"
 
 

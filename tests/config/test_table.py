@@ -112,7 +112,7 @@ def test_by_flag(directory: Path, name: str) -> None:
 def _words(setting: Setting, flag: str) -> list[str]:
     if not setting.kind.switch:
         return [flag, good(setting)]
-    if setting.default and flag.startswith("--"):
+    if setting.default is True and flag.startswith("--"):
         return [f"--no-{flag.removeprefix('--')}"]
     return [flag]
 

@@ -216,12 +216,12 @@ def test_idle_it_sleeps(serve: Serve, options: list[str]) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_arbiter_is_small(serve: Serve, options: list[str]) -> None:
-    """PSS under 15 MiB with 4 workers: it holds no application code."""
+    """PSS under 18 MiB with 4 workers, who share nothing with it: it holds no application code."""
     server = serve("-w", "4", *options)
     server.get()
     rollup = Path(f"/proc/{server.pid}/smaps_rollup").read_text()
     pss = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-    assert pss < 15 * 1024, f"{pss} KiB"
+    assert pss < 18 * 1024, f"{pss} KiB"
 
 
 def test_close_on_exec(serve: Serve, options: list[str]) -> None:

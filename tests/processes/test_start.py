@@ -140,7 +140,7 @@ def test_a_pidfile_of_a_running_arbiter_is_respected(serve: Serve, tmp_path: Pat
 def test_a_worker_that_dies_at_boot_does_not_storm(serve: Serve, tmp_path: Path, kind: str) -> None:
     """Once something has served, a crash at boot is retried with back-off and the log stays calm."""
     name = KINDS[kind]
-    server = serve("-k", kind, "-w", "1", f"{name}:application")
+    server = serve("-k", kind, "-w", "1", "--no-preload", f"{name}:application")
     (tmp_path / "crash").touch()
     server.rewrite(name, "VERSION =", "os.path.exists('crash') and os._exit(9)\nVERSION =")
     mark = server.mark()

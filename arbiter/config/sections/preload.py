@@ -19,7 +19,7 @@ SETTINGS: Final = (
     Setting(
         "preload_app",
         Preload(),
-        False,
+        "auto",
         "Load the application once, in a process that serves nobody (the mold), and fork workers from it: "
         "they share its memory, start in milliseconds, and one that dies is replaced by the code that was "
         "running, whatever lies on disk. Every reload makes a new mold. `auto` does so unless the "
