@@ -4,6 +4,7 @@ Start with `docs/design.md`. The layers, from the top: cli; supervisor and worke
 application and hooks; config; observe; protocols; errors.
 """
 
+from .deadline import extend_deadline
 from .version import __version__
 
-__all__ = ["__version__"]
+__all__ = ["__version__", "extend_deadline"]

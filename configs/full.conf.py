@@ -78,6 +78,12 @@ flags and environment variables is docs/settings.md."""
 # replaced; its stacks are logged first. 0: never.
 # timeout = 30
 
+# Seconds a request may take, from its head to the end of its answer. asgi: the call is cancelled and, if
+# nothing of an answer is out, 504 is sent; other requests go on. sync, threaded: as with `timeout`, whose
+# place it takes for requests: the worker's stacks are logged, it is replaced, and what else it works on may
+# end. A view that needs longer calls `arbiter.extend_deadline(seconds)`. 0: never.
+# request_timeout = 0
+
 # Seconds after which a request still in work is told in the log, once, with the worker's stacks; it goes
 # on. 0: never.
 # slow_request = 0

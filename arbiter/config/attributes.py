@@ -40,6 +40,7 @@ class Attributes:
     max_requests: int
     max_requests_jitter: int
     timeout: float
+    request_timeout: float
     slow_request: float
     graceful_timeout: float
     boot_timeout: float

@@ -18,6 +18,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
+from arbiter.deadline import CURRENT
 from arbiter.errors import PeerGone, ResponseError
 from arbiter.protocols.events import Request
 from arbiter.protocols.http1.connection import Http1Connection
@@ -73,6 +74,12 @@ class Wire(Protocol):
     def break_off(self, cycle: HttpCycle, reason: str) -> None:
         """Break the connection visibly: the answer cannot be completed."""
 
+    def extended(self, cycle: HttpCycle, extra_ns: int) -> None:
+        """The application has moved the exchange's deadlines by so many ns."""
+
+    def overdue(self, cycle: HttpCycle) -> None:
+        """The exchange takes longer than an exchange may."""
+
     def app_failed(self, cycle: HttpCycle, error: BaseException | None) -> None:
         """The application raised, or (None) returned before its answer was complete."""
 
@@ -96,6 +103,7 @@ class HttpCycle:
         "aborted",
         "buffered",
         "disconnected",
+        "extra_ns",
         "gone",
         "headers",
         "lane",
@@ -114,6 +122,8 @@ class HttpCycle:
         self.request = request
         self.scope = scope
         self.started_ns = started_ns
+        self.extra_ns = 0
+        """By how much the application has moved its deadlines."""
         self.stage = NOTHING
         self.status = 0
         self.sent = 0
@@ -186,8 +196,29 @@ class HttpCycle:
             self._told = True
             self._wake()
 
+    def extend(self, seconds: float) -> bool:
+        """As `deadline.Extendable.extend`."""
+        if self.gone or self.stage == DONE:
+            return False
+        extra = int(seconds * 1e9)
+        self.extra_ns += extra
+        self._wire.extended(self, extra)
+        return True
+
+    def expire(self, limit_ns: int, now: int) -> int:
+        """See that the exchange takes no longer than `limit_ns` and its extensions; the ns it has left, 0 if
+        none.
+        """
+        if self.gone or self.stage == DONE:
+            return 0
+        left = self.started_ns + limit_ns + self.extra_ns - now
+        if left <= 0:
+            self._wire.overdue(self)
+        return max(0, left)
+
     async def run(self, app: Application) -> None:
         """Call the application and see that its answer is completed one way or the other."""
+        CURRENT.set(self)
         try:
             await app(self.scope, self.receive, self.send)
         except GeneratorExit:

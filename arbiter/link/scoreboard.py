@@ -70,6 +70,7 @@ class Word(enum.IntEnum):
     LOG_LEVEL = 21  # written by the arbiter before it says "reopen the logs"; 0: as configured
     LATENCY = 64  # LATENCY_BUCKETS words
     LANES = 128  # LANES times: since when (monotonic ns, 0 = free), length of the text, the text
+    EXTENSIONS = 1152  # LANES times: of the request that began then, how many ns more it was given
 
 
 class Lane(NamedTuple):
@@ -77,9 +78,11 @@ class Lane(NamedTuple):
 
     number: int
     since_ns: int
-    """Monotonic; where its deadline was extended, the time from which it counts."""
+    """Monotonic."""
     text: str
     """"GET /path", bytes that are not ASCII escaped."""
+    extra_ns: int = 0
+    """By how much the application has moved its deadlines."""
 
 
 _STATUS_BASE: Final = int(Word.STATUS_1XX) - 1
@@ -89,6 +92,7 @@ _BYTES: Final = int(Word.BYTES_OUT)
 _DURATION: Final = int(Word.DURATION_NS)
 _LATENCY: Final = int(Word.LATENCY)
 _LANES: Final = int(Word.LANES)
+_EXTENSIONS: Final = int(Word.EXTENSIONS)
 _LAST_BUCKET: Final = LATENCY_BUCKETS - 1
 _METHODS: Final = ("GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS")
 _METHOD_CODES: Final = {name: (number + 1) << 16 for number, name in enumerate(_METHODS)}
@@ -151,10 +155,18 @@ class Row:
         bucket = (took >> LATENCY_SHIFT).bit_length()
         words[_LATENCY + (bucket if bucket < _LAST_BUCKET else _LAST_BUCKET)] += 1
 
-    def extend(self, lane: int, until_ns: int) -> None:
-        """The request in `lane` counts from `until_ns` on (its deadline was extended by the application)."""
-        if lane >= 0 and self.words[_LANES + lane * LANE_WORDS]:
-            self.words[_LANES + lane * LANE_WORDS] = until_ns
+    def extend(self, lane: int, since_ns: int, extra_ns: int) -> bool:
+        """Give the request that began in `lane` at `since_ns` so much more time; False if it is over.
+
+        An extension names the request that it belongs to, so that `begin` and `end` have nothing to clear.
+        """
+        words = self.words
+        if lane < 0 or words[_LANES + lane * LANE_WORDS] != since_ns:
+            return False
+        at = _EXTENSIONS + 2 * lane
+        words[at + 1] = extra_ns + (words[at + 1] if words[at] == since_ns else 0)
+        words[at] = since_ns
+        return True
 
     def beat(self, now_ns: int) -> None:
         """The worker's loop turned."""
@@ -203,14 +215,16 @@ class Row:
     def lanes(self) -> list[Lane]:
         """The requests in work, the oldest first."""
         found = []
-        for number, (at, text) in enumerate(_SPOTS):
+        for number, (at, offset) in enumerate(_SPOTS):
             since = int(self.words[at])
             if since:
                 code, length = divmod(int(self.words[at + 1]), 1 << 16)
-                start = self._offset + text
+                start = self._offset + offset
                 raw = bytes(self._memory[start : start + min(length, LANE_TEXT)])
                 line = raw.decode("ascii", "backslashreplace")
-                found.append(Lane(number, since, f"{_METHODS[code - 1]} {line}" if code else line))
+                mark, extra = self.words[_EXTENSIONS + 2 * number], self.words[_EXTENSIONS + 2 * number + 1]
+                text = f"{_METHODS[code - 1]} {line}" if code else line
+                found.append(Lane(number, since, text, int(extra) if mark == since else 0))
         return sorted(found, key=lambda lane: lane.since_ns)
 
     def latency(self) -> list[int]:

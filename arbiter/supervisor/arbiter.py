@@ -191,8 +191,9 @@ class Arbiter:
             if child.state in SERVING and key in self._rows
         ]
         bounds = Bounds(config.max_worker_age, config.max_worker_memory, config.max_worker_memory_hard)
+        patience = Patience(config.timeout, config.slow_request, config.request_timeout)
         return [
-            *self._health.look(watched, Patience(config.timeout, config.slow_request), now),
+            *self._health.look(watched, patience, now),
             *self._recycler.look(watched, bounds, now),
         ]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from arbiter.link.scoreboard import Row, Word
+from arbiter.link.scoreboard import Lane, Row, Word
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import FOREVER
 from arbiter.supervisor.procfs import Sample, sample
@@ -35,7 +35,16 @@ class Patience:
     """Seconds; 0 turns a limit off."""
 
     timeout: float
+    """Of a loop that does not turn, and of a request in a sync or threaded worker unless `request` is set."""
     slow: float
+    """Until a request is told of."""
+    request: float = 0.0
+    """Of a request in a sync or threaded worker. An asgi worker minds this limit itself."""
+
+    @property
+    def limits(self) -> list[float]:
+        """Those that are set."""
+        return [limit for limit in (self.timeout, self.slow, self.request) if limit]
 
 
 class Watched(NamedTuple):
@@ -94,7 +103,7 @@ class Health:
             self._awake_since = now  # we slept (suspend, SIGSTOP): nobody's silence before now means anything
         self._last = now
         # What begins right after this look must be seen once before it is late.
-        limits = [limit for limit in (patience.timeout, patience.slow) if limit]
+        limits = patience.limits
         self.due = now + min(SLOWEST, *limits) if limits else FOREVER
         found: list[ev.Event] = []
         seen = set()
@@ -102,8 +111,8 @@ class Health:
             seen.add(worker.key)
             if patience.slow:
                 found.extend(self._slow(worker, patience.slow, now))
-            if patience.timeout:
-                found.extend(self._stuck(worker, patience.timeout, now))
+            if patience.timeout or patience.request:
+                found.extend(self._stuck(worker, patience, now))
         for memory in (self._samples, self._slow_told, self._let_off):
             for key in set(memory) - seen:
                 del memory[key]
@@ -124,16 +133,19 @@ class Health:
         for lane in lanes:
             mark = (lane.number, lane.since_ns)
             age = self._age(lane.since_ns, now)
-            if age < limit:
-                self._come_back(now + limit - age, now)
+            left = limit + lane.extra_ns / 1e9 - age
+            if left > 0:
+                self._come_back(now + left, now)
             elif mark not in told:
                 told.add(mark)
                 yield ev.Slow(worker.key, lane.text, age)
 
     # -- stuck workers
 
-    def _stuck(self, worker: Watched, timeout: float, now: float) -> Iterable[ev.Event]:
-        finding = self._longest(worker, timeout, now)
+    def _stuck(self, worker: Watched, patience: Patience, now: float) -> Iterable[ev.Event]:
+        finding = self._longest(worker, patience, now)
+        if finding is None:
+            return
         left = finding.limit - finding.age
         if left > 0:
             self._let_off.pop(worker.key, None)
@@ -167,26 +179,36 @@ class Health:
             self._let_off[worker.key] = manner
             yield ev.LetOff(worker.key, f"{finding.what}, but it is {manner}: left alone")
 
-    def _longest(self, worker: Watched, timeout: float, now: float) -> Finding:
+    def _longest(self, worker: Watched, patience: Patience, now: float) -> Finding | None:
         """What is nearest to (or furthest beyond) its limit: a request, or the worker's own loop."""
-        row = worker.row
-        lanes = row.lanes()
-        busy = row[Word.CONNECTIONS] > 0 or bool(lanes)
-        silent = self._age(row[Word.BEAT_NS], now)
+        lanes = worker.row.lanes()
         findings = []
-        if worker.kind != "sync" or not lanes:  # a sync worker does not beat while the application has it
-            doing = f" at {lanes[0].text!r}" if lanes else ""
-            # An asgi worker with connections beats each second, every other worker at least each IDLE_BEAT.
-            limit = timeout if busy and worker.kind == "asgi" else timeout + IDLE_BEAT
-            what = f"its loop has not turned for {silent:.1f} s{doing} (timeout = {timeout:g} s)"
-            findings.append(Finding(silent, limit, what, 0))
-        if worker.kind != "asgi":  # coroutines may take their time; see request_timeout
-            ages = [(self._age(lane.since_ns, now), lane.text) for lane in lanes]
-            late = sum(1 for age, _ in ages if age >= timeout)
-            for age, text in ages[:1]:
-                what = f"{text!r} has taken {age:.1f} s (timeout = {timeout:g} s)"
-                findings.append(Finding(age, timeout, what, len(ages) - late))
-        return min(findings, key=lambda finding: finding.limit - finding.age)
+        if patience.timeout and (worker.kind != "sync" or not lanes):  # a sync one does not beat in a request
+            findings.append(self._silence(worker, lanes, patience.timeout, now))
+        if worker.kind != "asgi" and lanes:
+            findings.append(self._latest(lanes, patience, now))
+        return min(findings, key=lambda finding: finding.limit - finding.age, default=None)
+
+    def _silence(self, worker: Watched, lanes: list[Lane], timeout: float, now: float) -> Finding:
+        """Of the worker's loop."""
+        silent = self._age(worker.row[Word.BEAT_NS], now)
+        doing = f" at {lanes[0].text!r}" if lanes else ""
+        busy = worker.row[Word.CONNECTIONS] > 0 or bool(lanes)
+        # An asgi worker with connections beats each second, every other worker at least each IDLE_BEAT.
+        limit = timeout if busy and worker.kind == "asgi" else timeout + IDLE_BEAT
+        what = f"its loop has not turned for {silent:.1f} s{doing} (timeout = {timeout:g} s)"
+        return Finding(silent, limit, what, 0)
+
+    def _latest(self, lanes: list[Lane], patience: Patience, now: float) -> Finding:
+        """The request with the least time left, and how many are not late."""
+        name, base = "timeout", patience.timeout
+        if patience.request:
+            name, base = "request_timeout", patience.request
+        ages = [(self._age(lane.since_ns, now), base + lane.extra_ns / 1e9, lane) for lane in lanes]
+        age, limit, lane = min(ages, key=lambda one: one[1] - one[0])
+        more = f", extended by {lane.extra_ns / 1e9:g} s" if lane.extra_ns else ""
+        what = f"{lane.text!r} has taken {age:.1f} s ({name} = {base:g} s{more})"
+        return Finding(age, limit, what, sum(1 for age, limit, _ in ages if age < limit))
 
     def _first_sample(self, worker: Watched, now: float) -> None:
         if worker.key not in self._samples:

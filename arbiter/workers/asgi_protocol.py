@@ -29,6 +29,7 @@ from arbiter.workers.asgi_connection import AsgiConnection, hung_up
 from arbiter.workers.asgi_service import NEVER, SECOND, Service
 from arbiter.workers.asgi_websocket import upgrade
 from arbiter.workers.limits import DRAIN_GRACE
+from arbiter.workers.task_stacks import waiting_at
 
 BODY_HIGH_WATER: Final = 65536
 """Bytes of a request's body held for an application that does not take them; past it reading pauses."""
@@ -389,6 +390,32 @@ class HttpConnection(AsgiConnection):
         cycle.aborted = cycle.aborted or reason
         self._lose(cycle, reason)
         self.abort(reason)
+
+    def extended(self, cycle: HttpCycle, extra_ns: int) -> None:
+        """The application called `arbiter.extend_deadline` (Wire)."""
+        self.service.row.extend(cycle.lane, cycle.started_ns, extra_ns)
+
+    def overdue(self, cycle: HttpCycle) -> None:
+        """`request_timeout` is over: answer for the application, then cancel it (Wire)."""
+        task = cycle.task
+        begun = cycle.stage in (BODY, TRAILERS)
+        self.service.log.warning(
+            "%s %s has taken %.1f s (request_timeout = %g s%s): cancelled, %s%s",
+            cycle.request.method,
+            cycle.scope["path"],
+            (_monotonic_ns() - cycle.started_ns) / SECOND,
+            self.service.times.request / SECOND,
+            f", extended by {cycle.extra_ns / SECOND:g} s" if cycle.extra_ns else "",
+            "its connection broken" if begun else "answered with 504",
+            f"\n{waiting_at(task)}" if task is not None else "",
+        )
+        cycle.aborted = cycle.aborted or "request_timeout"
+        if begun:
+            self.break_off(cycle, "request_timeout")
+        else:
+            self._answer_for(cycle, 504)
+        if task is not None:
+            task.cancel()
 
     def app_failed(self, cycle: HttpCycle, error: BaseException | None) -> None:
         """The application raised, or returned (None) before its answer was complete (Wire)."""

@@ -34,7 +34,7 @@ NEVER: Final = 1 << 62
 class Times:
     """The time limits in monotonic nanoseconds; NEVER where there is none. Body rate in bytes per window."""
 
-    __slots__ = ("body", "body_window", "header", "keepalive", "send")
+    __slots__ = ("body", "body_window", "header", "keepalive", "request", "send")
 
     def __init__(self, config: Config) -> None:
         limits = time_limits(config)
@@ -42,6 +42,7 @@ class Times:
         self.header = _nanoseconds(limits.header)
         self.body = _nanoseconds(limits.body)
         self.send = _nanoseconds(limits.send)
+        self.request = _nanoseconds(float(config.request_timeout) or float("inf"))
         bounded = self.body < NEVER and limits.body_rate > 0
         self.body_window = int(limits.body_rate * limits.body) if bounded else 0
         """Bytes that must come within each `body` of reading."""
@@ -154,6 +155,15 @@ class Service:
                 except Exception:  # one connection's trouble must not stop the clock
                     self.log.exception("a connection could not be ended", event="connection.failed")
                     self.remove(connection)
+
+    def expire_requests(self) -> float:
+        """End what takes longer than `request_timeout`; seconds until the next look."""
+        limit = left = self.times.request
+        if limit < NEVER:
+            for cycle in self.running.copy():
+                if isinstance(cycle, HttpCycle):
+                    left = min(left, cycle.expire(limit, self.now) or limit)
+        return left / SECOND
 
     # ------------------------------------------------------------------ book-keeping
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 from arbiter.errors import PeerGone
 from arbiter.gateways.wsgi_environ import Environ
 from arbiter.gateways.wsgi_input import Body, BodyBroken
+from arbiter.link.scoreboard import NO_LANE
 from arbiter.protocols.events import BadRequest, Data, EndOfBody, Event, Gone, Request
 from arbiter.protocols.http1.connection import Http1Connection
 from arbiter.workers.limits import TimeLimits
@@ -58,6 +59,7 @@ class Connection:
         "deadline",
         "fd",
         "http",
+        "lane",
         "lingers",
         "mask",
         "outbox",
@@ -101,6 +103,8 @@ class Connection:
         self.received = 0
         """When the current body began and how many bytes of it came."""
         self.started_ns = 0
+        self.lane = NO_LANE
+        """Of the request in work: when it began, and its lane in the scoreboard."""
         self.lingers = False
         """The peer may still be sending when the connection closes: do it in two steps."""
         self.pulled: _Pull | None = None

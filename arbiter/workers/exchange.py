@@ -197,7 +197,7 @@ class Exchanges:
         if self._requests_left <= 0:
             self.enough()
         started = conn.started_ns = monotonic_ns()
-        lane = row.begin(request.method, request.target, started)
+        lane = conn.lane = row.begin(request.method, request.target, started)
         if self.closing:
             http.keep_alive = False
         if self._ids is not None:

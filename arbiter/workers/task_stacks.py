@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -27,6 +28,8 @@ MOST_BYTES: Final = 32 * 1024
 """Of the whole text."""
 _SEEN: Final = 2000
 """Tasks looked at, at most: this may run while requests wait."""
+
+_OURS: Final = f'  File "{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}{os.sep}'
 
 _Chain = tuple[tuple[str, ...], str]
 
@@ -64,6 +67,14 @@ def describe(
     if others:
         lines.append(f"... and {others} tasks more")
     return "\n".join(lines) + "\n" if lines else ""
+
+
+def waiting_at(task: asyncio.Task[Any]) -> str:
+    """The stack of one task, in lines, without arbiter's own frames."""
+    frames, awaited = _chain(task) or ((), "")
+    lines = [line for line in frames if not line.startswith(_OURS)]
+    lines = lines or ["  (waiting in arbiter)"]
+    return "\n".join([f"  awaits {awaited}", *lines] if awaited else lines)
 
 
 def _in_order(

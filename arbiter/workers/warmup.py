@@ -156,6 +156,12 @@ class _Wire:
         self.errors.append(ResponseError(reason))
         cycle.lose(reason)
 
+    def extended(self, cycle: HttpCycle, extra_ns: int) -> None:
+        """There is no deadline."""
+
+    def overdue(self, cycle: HttpCycle) -> None:
+        """Never called: there is no deadline."""
+
     def app_failed(self, cycle: HttpCycle, error: BaseException | None) -> None:
         if not self.done:
             self.errors.append(error or ResponseError("the application returned without a complete response"))

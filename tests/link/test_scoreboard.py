@@ -22,7 +22,7 @@ from arbiter.link.scoreboard import (
 
 
 def test_fields_do_not_overlap_and_fit_into_a_row() -> None:
-    spans = {Word.LATENCY: LATENCY_BUCKETS, Word.LANES: LANES * LANE_WORDS}
+    spans = {Word.LATENCY: LATENCY_BUCKETS, Word.LANES: LANES * LANE_WORDS, Word.EXTENSIONS: 2 * LANES}
     taken: list[int] = []
     for word in Word:
         taken.extend(range(word, word + spans.get(word, 1)))
@@ -93,14 +93,18 @@ def test_more_requests_than_lanes_are_counted_all_the_same() -> None:
     assert row.begin("GET", b"/", 7) != NO_LANE
 
 
-def test_an_extended_deadline_counts_from_later() -> None:
+def test_an_extension_belongs_to_one_request() -> None:
     row = Scoreboard(1).row(0)
     lane = row.begin("GET", b"/", 10)
-    row.extend(lane, 500)
-    assert row.lanes()[0].since_ns == 500
+    assert row.extend(lane, 10, 500)
+    assert row.extend(lane, 10, 30)
+    assert row.lanes()[0][1:] == (10, "GET /", 530)
     row.end(200, 10, 600, 0, lane)
-    row.extend(lane, 900)
+    assert not row.extend(lane, 10, 900)
     assert row.lanes() == []
+    assert row.begin("GET", b"/", 11) == lane
+    assert row.lanes()[0].extra_ns == 0
+    assert not row.extend(NO_LANE, 11, 1)
 
 
 def test_threads_lose_no_count() -> None:

@@ -236,3 +236,29 @@ def _answers(path: Path) -> bool:
             return False  # bound, and not yet listening
         sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
         return sock.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_a_request_has_a_limit_of_its_own(serve: Serve, kind: str, stuck: list[str]) -> None:
+    """request_timeout: asgi answers 504 and goes on; elsewhere the worker is replaced."""
+    server = serve(*stuck[:-1], "-t", "30", "--request-timeout", "1", stuck[-1])
+    before = server.workers()
+    with send(server, "/slow") as sock:
+        answer = sock.recv(100)
+    if kind == "asgi":
+        assert answer.startswith(b"HTTP/1.1 504 ")
+        server.log.wait(r"GET /slow has taken 1\.\d s \(request_timeout = 1 s\): cancelled, answered with 504")
+        assert f"{STUCK[kind]}.py" in server.log.text
+        assert server.workers() == before
+    else:
+        assert answer == b""
+        server.log.wait(r"is stuck: 'GET /slow' has taken \d\.\d s \(request_timeout = 1 s\); it is blocked")
+        until(lambda: len(server.workers()) == 2, "2 workers")
+    assert "pid=" in server.get()
+
+
+def test_a_view_may_have_more_time(serve: Serve, stuck: list[str]) -> None:
+    server = serve(*stuck[:-1], "-t", "30", "--request-timeout", "1", "--slow-request", "1", stuck[-1])
+    assert "pid=" in server.get("/export")
+    assert "stuck" not in server.log.text
+    assert "slow request" not in server.log.text
+    assert "504" not in server.log.text

@@ -207,3 +207,37 @@ def test_the_next_slow_request_in_the_same_lane_is_told_again() -> None:
         bench.row.end(200, start, int(bench.now * 1e9), 0, lane)
         assert bench.run(8, slow, beats=True) == []
     assert bench.row[Word.REQUESTS] == 3
+
+
+def test_an_extended_request_is_neither_slow_nor_late_until_then() -> None:
+    bench = Bench()
+    lane = bench.begin()
+    assert bench.row.extend(lane, int(bench.now * 1e9), 60_000_000_000)
+    patience = Patience(timeout=30.0, slow=10.0)
+    assert bench.run(69.0, patience) == []
+    (slow,) = bench.run(2.0, patience)
+    assert isinstance(slow, ev.Slow)
+    assert bench.run(18.0, patience) == []
+    (late,) = bench.run(3.0, patience)
+    assert isinstance(late, ev.Overdue)
+    assert "(timeout = 30 s, extended by 60 s)" in late.what
+
+
+def test_requests_have_a_limit_of_their_own() -> None:
+    for kind, others in (("sync", 0), ("threaded", 1)):
+        bench = Bench(kind)
+        bench.begin()
+        if others:
+            bench.row.extend(bench.begin(b"/export"), int(bench.now * 1e9), 10**12)
+        found = bench.run(6.0, Patience(timeout=30.0, slow=0.0, request=5.0), beats=True)
+        assert [type(one) for one in found][:1] == [ev.Overdue]
+        assert "'GET /slow' has taken 5" in found[0].what  # type: ignore[union-attr]
+        assert "(request_timeout = 5 s)" in found[0].what  # type: ignore[union-attr]
+        assert found[0].others == others  # type: ignore[union-attr]
+
+
+def test_an_asgi_worker_minds_its_requests_itself() -> None:
+    bench = Bench("asgi")
+    bench.begin()
+    assert bench.run(100.0, Patience(timeout=30.0, slow=0.0, request=5.0), beats=True) == []
+    assert bench.run(100.0, Patience(timeout=0.0, slow=0.0, request=5.0)) == []

@@ -115,6 +115,19 @@ SETTINGS: Final = (
         zero=True,
     ),
     Setting(
+        "request_timeout",
+        Duration(),
+        0,
+        "Seconds a request may take, from its head to the end of its answer. asgi: the call is cancelled "
+        "and, if nothing of an answer is out, 504 is sent; other requests go on. sync, threaded: as with "
+        "`timeout`, whose place it takes for requests: the worker's stacks are logged, it is replaced, and "
+        "what else it works on may end. A view that needs longer calls `arbiter.extend_deadline(seconds)`. "
+        "0: never.",
+        flags=("--request-timeout",),
+        least=0.1,
+        zero=True,
+    ),
+    Setting(
         "slow_request",
         Duration(),
         0,

@@ -15,6 +15,8 @@ import time
 from queue import SimpleQueue
 from typing import Any, Final, TypeAlias
 
+from arbiter.deadline import CURRENT
+from arbiter.link.scoreboard import Row
 from arbiter.protocols.events import Event, Request
 from arbiter.workers.connection import FOREVER, SERVING, Connection
 from arbiter.workers.context import WorkerContext
@@ -26,6 +28,20 @@ LAST_WAIT: Final = 0.2
 """Seconds that threads between two requests are given to end."""
 
 _Job: TypeAlias = tuple[Connection, Request, Any, int]
+
+
+class _Work:
+    """What a thread has in work; see `deadline.Extendable`."""
+
+    __slots__ = ("_row", "conn")
+
+    def __init__(self, row: Row) -> None:
+        self._row = row
+        self.conn: Connection | None = None
+
+    def extend(self, seconds: float) -> bool:
+        conn = self.conn
+        return conn is not None and self._row.extend(conn.lane, conn.started_ns, int(seconds * 1e9))
 
 
 class Pool(Core):
@@ -84,11 +100,15 @@ class Pool(Core):
     def _work(self) -> None:
         """The life of one thread."""
         take = self._queue.get
+        work = _Work(self._row)
+        CURRENT.set(work)
         while True:
             job = take()
             if job is None:
                 return
+            work.conn = job[0]
             self._take_one(*job)
+            work.conn = None
             del job  # nothing of a request is kept alive by an idle thread
             if not self.acceptor.watching and self.room() > 0:
                 self.waker.wake()

@@ -36,6 +36,7 @@ from arbiter.workers.task_stacks import describe
 
 TICK: Final = 1.0
 """Seconds between two looks at the deadlines while there are connections."""
+SHORTEST_TICK: Final = 0.01
 BEAT: Final = 5.0
 """Seconds an idle worker sleeps at most: its sign of life on the scoreboard."""
 WARNING: Final = 2.0
@@ -272,20 +273,22 @@ class Tasks:
         service.tick()
         if service.connections:
             service.expire()
-        busy = service.connections or self._opening or service.draining
-        if busy:
-            self._lag.turned(TICK)
+        pause = BEAT
+        if service.connections or self._opening or service.draining:
+            pause = min(TICK, max(SHORTEST_TICK, service.expire_requests()))
+            self._lag.turned(pause)
         else:
             self._lag.rest()
-        self._timer = self.loop.call_later(TICK if busy else BEAT, self._tick)
+        self._timer = self.loop.call_later(pause, self._tick)
 
     def _wake_up(self) -> None:
         """The first connection after a pause: the clock is stale and slow."""
         if self._timer is not None:
             self._timer.cancel()
         self.service.tick()
-        self._lag.turned(TICK)
-        self._timer = self.loop.call_later(TICK, self._tick)
+        pause = min(TICK, self.service.times.request / SECOND)
+        self._lag.turned(pause)
+        self._timer = self.loop.call_later(pause, self._tick)
 
     def _describe_tasks(self) -> str:
         """See `WorkerContext.tell_tasks`."""

@@ -12,6 +12,7 @@ import socket
 import time
 from typing import Any, Final
 
+from arbiter.deadline import CURRENT
 from arbiter.workers.connection import Connection
 from arbiter.workers.context import WorkerContext
 from arbiter.workers.core import Core
@@ -26,6 +27,16 @@ class Turns(Core):
     def __init__(self, ctx: WorkerContext) -> None:
         super().__init__(ctx, multithread=False)
         ctx.orders.leaving = self._told_to_leave
+
+    def run(self) -> int:
+        """As `Core.run`."""
+        CURRENT.set(self)
+        return super().run()
+
+    def extend(self, seconds: float) -> bool:
+        """As `deadline.Extendable.extend`, for the request whose turn it is."""
+        conn = self.serving
+        return conn is not None and self._row.extend(conn.lane, conn.started_ns, int(seconds * 1e9))
 
     serve = Core.answer
     """Then and there."""

@@ -5,6 +5,8 @@ import ctypes
 import os
 import time
 
+import arbiter
+
 
 async def application(scope, receive, send):
     assert scope["type"] == "http"
@@ -19,6 +21,9 @@ async def application(scope, receive, send):
         while True:
             pass
     elif path == "/slow":
+        await asyncio.sleep(3)
+    elif path == "/export":
+        assert await asyncio.to_thread(arbiter.extend_deadline, 60)
         await asyncio.sleep(3)
     elif path == "/exit":
         os._exit(3)

@@ -4,6 +4,8 @@ import ctypes
 import os
 import time
 
+import arbiter
+
 
 def application(environ, start_response):
     path = environ["PATH_INFO"]
@@ -15,6 +17,9 @@ def application(environ, start_response):
         while True:
             pass
     elif path == "/slow":
+        time.sleep(3)
+    elif path == "/export":
+        assert arbiter.extend_deadline(60)
         time.sleep(3)
     elif path == "/exit":
         os._exit(3)
