@@ -131,6 +131,11 @@ flags and environment variables is docs/settings.md."""
 # more than 2 %), the reload fails and the old generation stays. 0: no soak.
 # reload_soak = 0.5
 
+# A path, or a URL whose host and scheme the application is to see, that every new worker is asked for
+# through a private socket before it accepts anything. An answer of 400 or above, or none within
+# `boot_timeout`, is a failed start: a reload is then off, and the log has status and body.
+# readiness_path = None  # a worker is ready when its application is loaded (ASGI: and its lifespan started)
+
 # Seconds between a request to stop and the stop; everything goes on meanwhile, only readiness is withdrawn.
 # For load balancers that notice late (Kubernetes). A second request skips the wait.
 # drain_delay = 0

@@ -54,6 +54,7 @@ class Attributes:
     # Supervision
     reload_max_surge: str
     reload_soak: float
+    readiness_path: str | None
     drain_delay: float
     max_worker_age: float
     max_worker_memory: int

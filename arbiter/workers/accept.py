@@ -67,6 +67,7 @@ class Acceptor:
         self.listeners = list(listeners)
         self.watching = False
         self.closed = False
+        self._started = False
         self._watch = watch
         self._adopt = adopt
         self._room = room
@@ -78,6 +79,7 @@ class Acceptor:
 
     def start(self) -> None:
         """Begin to accept."""
+        self._started = True
         for listener in self.listeners:
             listener.setblocking(False)
             listener.set_inheritable(False)
@@ -87,8 +89,10 @@ class Acceptor:
         self.resume()
 
     def resume(self) -> None:
-        """Watch the listeners (again), unless closed, pausing for want of descriptors, or watching."""
-        if self.watching or self.closed or self._pausing:
+        """Watch the listeners (again), unless not yet started, closed, pausing for want of descriptors, or
+        watching.
+        """
+        if self.watching or self.closed or self._pausing or not self._started:
             return
         self.watching = True
         for listener in self.listeners:
@@ -173,12 +177,13 @@ class Acceptor:
         """Take what is queued, at most `most` connections, then close this process's listeners; how many
         came.
 
-        The arbiter and the siblings hold the same sockets open: closing our copies loses nothing for them.
+        The arbiter and the siblings hold the same sockets open: closing our copies loses nothing for them. A
+        worker that has not begun to accept does not begin now.
         """
         self.suspend()
         taken = 0
         for listener in self.listeners:
-            while taken < most:
+            while self._started and taken < most:
                 accepted = self._accept(listener)
                 if accepted is None:
                     break

@@ -50,6 +50,8 @@ class WorkerContext:
     """
     retire: Callable[[str], None]
     """Ask for a replacement, with the reason; go on serving until told to drain."""
+    enter: Callable[[str], None] = lambda step: None
+    """Say what is being done before `ready`."""
     tell_tasks: Callable[[Callable[[], str]], None] = lambda tell: None
     """Leave word who can tell, at any time and from a signal handler, what the tasks of an event loop wait
     for.

@@ -37,6 +37,7 @@ from arbiter.workers.conversation import Conversations
 from arbiter.workers.limits import DRAIN_GRACE
 from arbiter.workers.loop import EXCLUSIVE, READ, Waker, new_poller
 from arbiter.workers.orders import Stop
+from arbiter.workers.readiness import Probe
 
 EVENTS: Final = 256
 """Most events taken from one poll."""
@@ -79,17 +80,35 @@ class Core(Conversations):
         self.poller.register(orders.fileno(), READ)
         self.poller.register(self.waker.fileno(), READ)
         self.tick(time.monotonic())
-        self.acceptor.start()
-        self.ctx.ready()
-        if orders.read() is not Stop.NO:
-            self._obey(time.monotonic())
         try:
+            if self.ctx.config.readiness_path and not self._prove():
+                return ExitStatus.BOOT
+            if orders.stop is Stop.NO:
+                self.acceptor.start()
+                self.ctx.ready()
+            if orders.read() is not Stop.NO:
+                self._obey(time.monotonic())
             while not self._done():
                 self._turn()
         finally:
             self._cut()
             self.release()
         return ExitStatus.OK
+
+    def _prove(self) -> bool:
+        """Answer one request before anybody else's; False (and told) if it is not answered well."""
+        probe = Probe(self.ctx.config)
+        self.ctx.enter(probe.step)
+        self.poller.register(probe.sock.fileno(), READ)
+        self.adopt(probe.theirs, None, probe.theirs)
+        while not probe.read() and self.ctx.orders.stop is Stop.NO:
+            self._turn()
+        self.poller.unregister(probe.sock.fileno())
+        probe.close()
+        if probe.over and probe.problem:
+            self.ctx.boot_failed(probe.problem)
+            return False
+        return True
 
     def _turn(self) -> None:
         """Sleep, then act on everything that has happened."""

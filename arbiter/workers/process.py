@@ -137,6 +137,7 @@ class Worker:
             ready=lambda: self._ready(kind),
             boot_failed=self.boot_failed,
             retire=self._retire,
+            enter=self._enter,
             tell_tasks=self._tell_tasks,
             name=self.name,
             request_ids=RequestIds(self.config.request_id_header) if self.config.request_id_header else None,

@@ -50,6 +50,7 @@ SETTINGS: dict[str, Any] = {
     "max_requests": 0,
     "max_requests_jitter": 0,
     "graceful_timeout": 30.0,
+    "readiness_path": None,
 }
 
 
@@ -57,7 +58,7 @@ def settings(**changes: Any) -> Any:
     """A Config's attributes, as far as a dispatcher reads them."""
     unknown = set(changes) - set(SETTINGS)
     assert not unknown, f"no such settings: {unknown}"
-    return SimpleNamespace(**{**SETTINGS, **changes})
+    return SimpleNamespace(**{**SETTINGS, **changes}, origin=lambda name: "a test")
 
 
 class FakeLog:
@@ -159,6 +160,8 @@ class Served:
         self.board = board or Scoreboard(1)
         self.row = self.board.shared_row(0) if kind == "threaded" else self.board.row(0)
         self.retired: list[str] = []
+        self.failed: list[BaseException | str] = []
+        self.entered: list[str] = []
         self.ready = threading.Event()
         self.status: int | None = None
         self.failure: BaseException | None = None
@@ -172,8 +175,9 @@ class Served:
             access=access,  # type: ignore[arg-type]
             orders=self.orders,
             ready=self.ready.set,
-            boot_failed=lambda error: None,
+            boot_failed=self.failed.append,
             retire=self.retired.append,
+            enter=self.entered.append,
             hooks=hooks or RequestHooks(),
         )
         self.dispatcher: Any = {"sync": Turns, "threaded": Pool}[kind](self.ctx)
@@ -187,12 +191,20 @@ class Served:
             self.failure = error
             self.ready.set()
 
-    def __enter__(self) -> Served:
+    def start(self) -> None:
+        """Begin; not waiting until it is ready."""
         self._thread.start()
+
+    def __enter__(self) -> Served:
+        self.start()
         assert self.ready.wait(self.LIMIT)
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it, and all that was opened for it."""
         self.orders.obey(signal.SIGQUIT)
         self.join()
         for client in self._clients:

@@ -116,3 +116,33 @@ def test_a_burst_of_reloads_ends_in_one_set_of_workers(serve: Serve, options: li
     server.reload()
     until(lambda: len(server.workers()) == 2, "2 workers")
     assert re.search(r"version=one", server.get())
+
+
+def test_a_worker_that_does_not_answer_well_fails_the_reload(
+    serve: Serve, kind: str, options: list[str]
+) -> None:
+    """readiness_path: importing is not everything."""
+    server = serve("-w", "2", "--readiness-path", "/ready", *options)
+    before = server.workers()
+    bad = 'path == "/ready":\n        1 / 0\n    elif path == "/hold"'
+    server.rewrite(KINDS[kind], 'path == "/hold"', bad)
+    with Load((server.host, server.port), 4, keepalive=False) as load:
+        server.reload(expect=r"reload failed: .*readiness_path .*GET /ready was answered with 500")
+        load.wait_ok(50)
+    assert load.lost == 0
+    assert server.log.count("ZeroDivisionError") >= 1
+    until(lambda: server.workers() == before, "the workers there were, and no others")
+    server.rewrite(KINDS[kind], "1 / 0", "pass")
+    server.reload()
+
+
+def test_a_worker_that_does_not_answer_at_all_fails_the_reload(
+    serve: Serve, kind: str, options: list[str]
+) -> None:
+    server = serve("-w", "2", "--readiness-path", "/ready", "--boot-timeout", "2", *options)
+    before = server.workers()
+    hanging = 'path == "/ready":\n        __import__("threading").Event().wait()\n    elif path == "/hold"'
+    server.rewrite(KINDS[kind], 'path == "/hold"', hanging)
+    server.reload(expect=r"reload failed: .* not ready after boot_timeout = 2 s \(step: readiness .*/ready")
+    until(lambda: server.workers() == before, "the workers there were, and no others")
+    assert "version=one" in server.get()

@@ -56,6 +56,15 @@ class Queue:
             raise error
         return socket.socket(), ("192.0.2.1", 5)
 
+    def setblocking(self, flag: bool) -> None:
+        assert not flag
+
+    def set_inheritable(self, flag: bool) -> None:
+        assert not flag
+
+    def setsockopt(self, *option: int) -> None:
+        """What is set is seen with a real listener."""
+
     def close(self) -> None:
         self.closed = True
 
@@ -86,7 +95,7 @@ class Bench:
 @pytest.fixture
 def bench() -> Iterator[Bench]:
     made = Bench()
-    made.acceptor.resume()
+    made.acceptor.start()
     yield made
     for sock in made.taken:
         sock.close()
@@ -221,6 +230,16 @@ def test_drain_empties_the_queue_and_closes(bench: Bench) -> None:
 def test_drain_has_an_end(bench: Bench) -> None:
     bench.wait(20)
     assert bench.acceptor.drain(5) == 5
+    assert bench.queue.closed
+
+
+def test_who_has_not_begun_begins_neither_by_resuming_nor_by_draining() -> None:
+    """A worker that still proves itself, and one that is told to stop meanwhile."""
+    bench = Bench()
+    bench.wait(3)
+    bench.acceptor.resume()
+    assert not bench.watch.watched
+    assert bench.acceptor.drain(5) == 0
     assert bench.queue.closed
 
 

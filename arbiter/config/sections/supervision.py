@@ -10,6 +10,7 @@ from typing import Final
 from arbiter.config.quantities import Duration, Size
 from arbiter.config.setting import Effect, Setting
 from arbiter.config.surge import Surge
+from arbiter.config.warmup import WarmUp
 
 TITLE: Final = "Supervision"
 
@@ -33,6 +34,16 @@ SETTINGS: Final = (
         flags=("--reload-soak",),
         effect=Effect.IN_PLACE,
         least=0,
+    ),
+    Setting(
+        "readiness_path",
+        WarmUp(),
+        None,
+        "A path, or a URL whose host and scheme the application is to see, that every new worker is asked "
+        "for through a private socket before it accepts anything. An answer of 400 or above, or none within "
+        "`boot_timeout`, is a failed start: a reload is then off, and the log has status and body.",
+        flags=("--readiness-path",),
+        unset="a worker is ready when its application is loaded (ASGI: and its lifespan started)",
     ),
     Setting(
         "drain_delay",

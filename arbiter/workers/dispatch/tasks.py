@@ -32,6 +32,7 @@ from arbiter.workers.context import WorkerContext
 from arbiter.workers.limits import DRAIN_GRACE
 from arbiter.workers.loop_lag import LoopLag
 from arbiter.workers.orders import Stop
+from arbiter.workers.readiness import KEPT, Probe
 from arbiter.workers.task_stacks import describe
 
 TICK: Final = 1.0
@@ -102,15 +103,38 @@ class Tasks:
         self._acceptor = Acceptor(ctx.listeners, self, self._adopt, self._room, ctx.log)
         service.room_again = self._room_again
         self._tick()
-        self._acceptor.start()
-        ctx.ready()
-        self._ordered()
-        await self._stop.wait()
+        ready = not ctx.config.readiness_path or await self._prove()
+        if ready and not self._stop.is_set():
+            self._acceptor.start()
+            ctx.ready()
+            self._ordered()
+            await self._stop.wait()
         await self._drain()
         if self._timer is not None:
             self._timer.cancel()
         if lifespan is not None:
             await self._end_lifespan(lifespan)
+
+    async def _prove(self) -> bool:
+        """Answer one request before anybody else's; False (and told) if it is not answered well."""
+        probe = Probe(self.ctx.config)
+        self.ctx.enter(probe.step)
+        self._adopt(probe.theirs, None, probe.theirs)
+        answered = asyncio.ensure_future(self._answered(probe))
+        stopped = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait([answered, stopped], return_when=asyncio.FIRST_COMPLETED)
+        for waiting in (answered, stopped):
+            waiting.cancel()
+        await asyncio.wait([answered, stopped])
+        probe.close()
+        if probe.over and probe.problem:
+            self._refuse(probe.problem)
+            return False
+        return True
+
+    async def _answered(self, probe: Probe) -> None:
+        while not probe.over:
+            probe.take(await self.loop.sock_recv(probe.sock, KEPT))
 
     def _ordered(self) -> None:
         """The orders' descriptor is readable."""
