@@ -68,6 +68,7 @@ class Word(enum.IntEnum):
     STARTED_NS = 19  # monotonic; when the process began
     DURATION_NS = 20  # of all requests together
     LOG_LEVEL = 21  # written by the arbiter before it says "reopen the logs"; 0: as configured
+    ACCEPTING = 22  # it watches its listeners
     LATENCY = 64  # LATENCY_BUCKETS words
     LANES = 128  # LANES times: since when (monotonic ns, 0 = free), length of the text, the text
     EXTENSIONS = 1152  # LANES times: of the request that began then, how many ns more it was given
@@ -284,6 +285,20 @@ class Scoreboard:
     def shared_row(self, index: int) -> SharedRow:
         """The row for a worker whose threads write it."""
         return SharedRow(self._memory, index)
+
+    def reach(self, index: int) -> None:
+        """Row `index` is in use, says the arbiter: nobody needs to look at what lies behind the highest."""
+        self._arbiter[1] = max(self._arbiter[1], index + 1)
+
+    def others(self, index: int) -> list[memoryview]:
+        """The words of the rows of all workers that exist, without row `index`."""
+        found = []
+        for other in range(min(self.rows, int(self._arbiter[1]))):
+            start = other * ROW_BYTES
+            words = memoryview(self._memory)[start : start + ROW_BYTES].cast("Q")
+            if other != index and words[Word.PID]:
+                found.append(words)
+        return found
 
     @property
     def closing(self) -> bool:

@@ -324,6 +324,7 @@ class Arbiter:
         taken = set(self._rows.values())
         for row in range(len(self._scoreboard)):
             if row not in taken:
+                self._scoreboard.reach(row)
                 return row
         raise OSError(f"all {len(self._scoreboard)} rows of the scoreboard are taken")
 

@@ -1,13 +1,15 @@
 """When a worker takes connections from its listeners, and when it leaves them to its siblings.
 
 Neighbours: all three dispatchers use it: the plain loop and the asyncio loop each lend it a
-`ListenerWatch`. Its one rule: a connection is taken only by a worker that can serve it. A few are taken per
-wake-up, none above the bound; what is not taken waits in the kernel's queue, where any sibling may take it.
+`ListenerWatch`; `gate` knows what the siblings have. Its one rule: a connection is taken only by a worker
+that can serve it. A few are taken per wake-up, none above the bound; what is not taken waits in the kernel's
+queue, where any sibling may take it.
 
-Linux keeps waiters with EPOLLEXCLUSIVE in the order in which they registered and always wakes the first
-idle one: measured with eight workers, one of them got 88 % of the connections. A worker that takes its
-listener out and puts it back every `ROTATE` accepts goes to the end of that line: 12.2 to 12.6 % each.
-(nginx does so too.)
+Linux keeps waiters with EPOLLEXCLUSIVE in the order in which they registered and always wakes the first idle
+one: measured with eight workers, one of them got 88 % of the connections. A worker that takes its listener
+out and puts it back every `ROTATE` accepts goes to the end of that line: 12.2 to 12.6 % each. (nginx does so
+too.) One that has more connections than a sibling goes there at once, and one that has far more stays away
+for a moment. Never before it has taken something: the wake-up was its own, and nobody else has had one.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from arbiter.observe.logs import Log
+from arbiter.workers.gate import Gate
 
 ROTATE: Final = 16
 """Accepts after which a listener is registered anew."""
@@ -39,6 +42,9 @@ class ListenerWatch(Protocol):
     def unwatch(self, listener: socket.socket) -> None:
         """Cease to."""
 
+    def forget(self, listener: socket.socket) -> None:
+        """Cease to, for good: the listener is about to be closed."""
+
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         """Call once, after so many seconds."""
 
@@ -52,6 +58,7 @@ class Acceptor:
     room: how many more connections the worker would take now; asked before every accept. At 0 the listeners
         are left alone until `resume` is called.
     few: most accepts per wake-up.
+    gate: what the siblings have; None when there are none.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class Acceptor:
         adopt: Callable[[socket.socket, Any, socket.socket], bool],
         room: Callable[[], int],
         log: Log,
+        gate: Gate | None = None,
         *,
         few: int = 4,
     ) -> None:
@@ -72,10 +80,12 @@ class Acceptor:
         self._adopt = adopt
         self._room = room
         self._log = log
+        self._gate = gate
         self._few = few
         self._since_rotation = 0
         self._pause = 0.0
         self._pausing = False
+        self._gated = False
 
     def start(self) -> None:
         """Begin to accept."""
@@ -95,6 +105,8 @@ class Acceptor:
         if self.watching or self.closed or self._pausing or not self._started:
             return
         self.watching = True
+        if self._gate is not None:
+            self._gate.accepting(True)
         for listener in self.listeners:
             self._watch.watch(listener)
 
@@ -103,6 +115,8 @@ class Acceptor:
         if not self.watching:
             return
         self.watching = False
+        if self._gate is not None:
+            self._gate.accepting(False)
         for listener in self.listeners:
             self._watch.unwatch(listener)
 
@@ -117,13 +131,28 @@ class Acceptor:
                     self.resume()  # a thread made room before it could see that nobody was watching
                 return
             accepted = self._accept(listener)
+            if self._gated and self._gate is not None:
+                self._gated = False
+                self._gate.was_of_use(waiting=accepted is not None)
             if accepted is None:
                 return
             self._since_rotation += 1
-            if self._since_rotation >= ROTATE:
-                self._rotate()
-            if not self._adopt(*accepted, listener):
+            goes_on = self._adopt(*accepted, listener)
+            if self._yields() or not goes_on:
                 return
+
+    def _yields(self) -> bool:
+        """Let siblings go first, where it is their turn; whether nothing more is to be taken now."""
+        if not self.watching:
+            return True  # what was taken has changed everything
+        pause = self._gate.after_accept() if self._gate is not None else 0.0
+        if pause > 0:
+            self._gated = True
+            self._rest(pause)
+            return True
+        if pause < 0 or self._since_rotation >= ROTATE:
+            self._rotate()
+        return False
 
     def _rotate(self) -> None:
         self._since_rotation = 0
@@ -162,9 +191,13 @@ class Acceptor:
                 event="accept.paused",
             )
         self._pause = min(LONGEST_PAUSE, self._pause * 2) if self._pause else FIRST_PAUSE
+        self._rest(self._pause)
+
+    def _rest(self, seconds: float) -> None:
+        """Accept nothing for so long."""
         self.suspend()
         self._pausing = True
-        self._watch.later(self._pause, self._pause_over)
+        self._watch.later(seconds, self._pause_over)
 
     def _pause_over(self) -> None:
         self._pausing = False
@@ -197,4 +230,6 @@ class Acceptor:
         self.suspend()
         self.closed = True
         for listener in self.listeners:
+            if listener.fileno() >= 0:
+                self._watch.forget(listener)
             listener.close()

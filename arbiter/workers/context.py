@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from arbiter.config.snapshot import Config
-from arbiter.link.scoreboard import Row, SharedRow
+from arbiter.link.scoreboard import Row, Scoreboard, SharedRow
 from arbiter.observe.access import AccessLog
 from arbiter.observe.logs import Log
 from arbiter.observe.trace import RequestIds
@@ -39,6 +39,9 @@ class WorkerContext:
     listeners: list[socket.socket]
     """Bound, listening, non-blocking; shared with the other workers."""
     row: Row | SharedRow
+    """Its own, in ..."""
+    scoreboard: Scoreboard | None
+    """... where it sees what its siblings do; None: it has none."""
     log: Log
     access: AccessLog | None
     orders: Orders

@@ -34,6 +34,7 @@ from arbiter.workers.connection import (
 )
 from arbiter.workers.context import WorkerContext
 from arbiter.workers.conversation import Conversations
+from arbiter.workers.gate import Gate
 from arbiter.workers.limits import DRAIN_GRACE
 from arbiter.workers.loop import EXCLUSIVE, READ, Waker, new_poller
 from arbiter.workers.orders import Stop
@@ -56,7 +57,11 @@ class Core(Conversations):
         self.waker = Waker()
         self.connections: dict[int, Connection] = {}
         self.bound = ctx.config.worker_connections
-        self.acceptor = Acceptor(ctx.listeners, self, self.adopt, self.room, ctx.log)
+        gate = None
+        if ctx.scoreboard is not None:
+            load = self.connections.__len__
+            gate = Gate(ctx.scoreboard, ctx.row, load, away=not multithread)
+        self.acceptor = Acceptor(ctx.listeners, self, self.adopt, self.room, ctx.log, gate)
         self._listeners: dict[int, socket.socket] = {}
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._next_tick = 0.0
@@ -187,6 +192,10 @@ class Core(Conversations):
         """As `accept.ListenerWatch`."""
         del self._listeners[listener.fileno()]
         self.poller.unregister(listener.fileno())
+
+    def forget(self, listener: socket.socket) -> None:
+        """As `accept.ListenerWatch`."""
+        self._listeners.pop(listener.fileno(), None)
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         """As `accept.ListenerWatch`."""

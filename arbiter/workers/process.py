@@ -131,6 +131,7 @@ class Worker:
             kind=app.kind,
             listeners=self.spec.listeners,
             row=row,
+            scoreboard=self.spec.scoreboard,
             log=self.log,
             access=self.access,
             orders=self.orders,

@@ -137,6 +137,7 @@ class Worker:
             kind="asgi",
             listeners=[self.listener],
             row=self.row,
+            scoreboard=None,
             log=self.log,  # type: ignore[arg-type]
             access=self.access,  # type: ignore[arg-type]
             orders=self.orders,  # type: ignore[arg-type]

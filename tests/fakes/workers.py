@@ -171,6 +171,7 @@ class Served:
             kind="wsgi",
             listeners=[listener.dup() for listener in self.listeners],
             row=self.row,
+            scoreboard=self.board,
             log=self.log,  # type: ignore[arg-type]
             access=access,  # type: ignore[arg-type]
             orders=self.orders,

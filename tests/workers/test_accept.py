@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from collections.abc import Callable, Iterator
@@ -28,6 +29,9 @@ class Watch:
     def unwatch(self, listener: socket.socket) -> None:
         self.watched.remove(listener)
         self.events.append("unwatch")
+
+    def forget(self, listener: socket.socket) -> None:
+        assert listener not in self.watched
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         self.timers.append((seconds, call))
@@ -65,6 +69,9 @@ class Queue:
     def setsockopt(self, *option: int) -> None:
         """What is set is seen with a real listener."""
 
+    def fileno(self) -> int:
+        return -1 if self.closed else 99
+
     def close(self) -> None:
         self.closed = True
 
@@ -72,7 +79,7 @@ class Queue:
 class Bench:
     """An acceptor on a queue."""
 
-    def __init__(self, room: int = 1000, few: int = 4) -> None:
+    def __init__(self, room: int = 1000, few: int = 4, gate: Any = None) -> None:
         self.queue: Any = Queue()
         self.watch = Watch()
         self.log: Any = FakeLog()
@@ -80,7 +87,13 @@ class Bench:
         self.space = room
         self.go_on = True
         self.acceptor = Acceptor(
-            [self.queue], self.watch, self.adopt, lambda: self.space - len(self.taken), self.log, few=few
+            [self.queue],
+            self.watch,
+            self.adopt,
+            lambda: self.space - len(self.taken),
+            self.log,
+            gate,
+            few=few,
         )
 
     def adopt(self, sock: socket.socket, address: Any, listener: Any) -> bool:
@@ -267,3 +280,65 @@ def test_start_prepares_the_listeners() -> None:
         sock.close()
     acceptor.close()
     assert listener.fileno() == -1
+
+
+class FakeGate:
+    """Says what the test has put in, and remembers what it was told."""
+
+    def __init__(self, *says: float) -> None:
+        self.says = list(says)
+        self.told: list[bool] = []
+        self.uses: list[bool] = []
+
+    def accepting(self, yes: bool) -> None:
+        self.told.append(yes)
+
+    def after_accept(self) -> float:
+        return self.says.pop(0) if self.says else 0.0
+
+    def was_of_use(self, waiting: bool) -> None:
+        self.uses.append(waiting)
+
+
+@contextlib.contextmanager
+def gated(*says: float) -> Iterator[tuple[Bench, FakeGate]]:
+    gate: Any = FakeGate(*says)
+    bench = Bench(gate=gate)
+    bench.acceptor.start()
+    yield bench, gate
+    for sock in bench.taken:
+        sock.close()
+
+
+def test_the_gate_makes_a_worker_step_back_after_it_has_taken_one() -> None:
+    with gated(0.0, 0.003) as (bench, gate):
+        bench.wait(10)
+        bench.acceptor.ready(bench.queue)
+        assert len(bench.taken) == 2
+        assert not bench.watch.watched
+        bench.acceptor.resume()
+        assert not bench.watch.watched, "whoever makes room does not end the pause"
+        assert bench.watch.fire() == 0.003
+        assert bench.watch.watched
+        assert gate.uses == []
+        bench.acceptor.ready(bench.queue)
+        assert gate.uses == [True]
+        assert gate.told == [True, False, True]
+
+
+def test_a_pause_after_which_nothing_waits() -> None:
+    with gated(0.003) as (bench, gate):
+        bench.wait(1)
+        bench.acceptor.ready(bench.queue)
+        bench.watch.fire()
+        bench.acceptor.ready(bench.queue)
+        assert gate.uses == [False]
+
+
+def test_the_gate_moves_a_worker_to_the_end_of_the_line() -> None:
+    with gated(-1.0, 0.0) as (bench, _):
+        bench.wait(2)
+        bench.watch.events.clear()
+        bench.acceptor.ready(bench.queue)
+        assert len(bench.taken) == 2
+        assert bench.watch.events == ["unwatch", "watch"]

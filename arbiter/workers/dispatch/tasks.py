@@ -29,6 +29,8 @@ from arbiter.workers.asgi_protocol import HttpConnection
 from arbiter.workers.asgi_proxy import ProxiedConnection
 from arbiter.workers.asgi_service import SECOND, Cycle, Service
 from arbiter.workers.context import WorkerContext
+from arbiter.workers.exclusive import ExclusiveReaders
+from arbiter.workers.gate import Gate
 from arbiter.workers.limits import DRAIN_GRACE
 from arbiter.workers.loop_lag import LoopLag
 from arbiter.workers.orders import Stop
@@ -57,6 +59,7 @@ class Tasks:
         self.loop.set_exception_handler(self._loop_exception)
         self.service: Service
         self._acceptor: Acceptor
+        self._readers = ExclusiveReaders(self.loop)
         self._stop: asyncio.Event
         self._timer: asyncio.TimerHandle | None = None
         self._lag = LoopLag(ctx.config.loop_lag_warning, ctx.row, ctx.log)
@@ -100,7 +103,8 @@ class Tasks:
             return
         if lifespan is not None:
             service.state = lifespan.state
-        self._acceptor = Acceptor(ctx.listeners, self, self._adopt, self._room, ctx.log)
+        gate = Gate(ctx.scoreboard, ctx.row, self._load) if ctx.scoreboard is not None else None
+        self._acceptor = Acceptor(ctx.listeners, self, self._adopt, self._room, ctx.log, gate)
         service.room_again = self._room_again
         self._tick()
         ready = not ctx.config.readiness_path or await self._prove()
@@ -246,18 +250,25 @@ class Tasks:
 
     def watch(self, listener: socket.socket) -> None:
         """As `accept.ListenerWatch`."""
-        self.loop.add_reader(listener.fileno(), self._acceptor.ready, listener)
+        self._readers.watch(listener.fileno(), self._acceptor.ready, listener)
 
     def unwatch(self, listener: socket.socket) -> None:
         """As `accept.ListenerWatch`."""
-        self.loop.remove_reader(listener.fileno())
+        self._readers.unwatch(listener.fileno())
+
+    def forget(self, listener: socket.socket) -> None:
+        """As `accept.ListenerWatch`."""
+        self._readers.forget(listener.fileno())
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         """As `accept.ListenerWatch`."""
         self.loop.call_later(seconds, call)
 
+    def _load(self) -> int:
+        return len(self.service.connections) + self._opening
+
     def _room(self) -> int:
-        return self._bound - len(self.service.connections) - self._opening
+        return self._bound - self._load()
 
     def _room_again(self) -> None:
         if not self._acceptor.watching and not self.service.draining and self._room() > 0:
@@ -393,6 +404,7 @@ class Tasks:
                 loop.run_until_complete(asyncio.wait(leftovers, timeout=CANCEL_GRACE))
             loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), CANCEL_GRACE))
         asyncio.set_event_loop(None)
+        self._readers.close()
         loop.close()
         gc.collect(0)
 

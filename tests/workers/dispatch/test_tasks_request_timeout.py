@@ -1,4 +1,4 @@
-"""request_timeout in an asgi worker: cancelled, answered for or broken, told once; and extended on request."""
+"""request_timeout in an asgi worker: cancelled, answered for or broken, told once; extended on request."""
 
 from __future__ import annotations
 
