@@ -246,7 +246,7 @@ def test_a_request_has_a_limit_of_its_own(serve: Serve, kind: str, stuck: list[s
         answer = sock.recv(100)
     if kind == "asgi":
         assert answer.startswith(b"HTTP/1.1 504 ")
-        server.log.wait(r"GET /slow has taken 1\.\d s \(request_timeout = 1 s\): cancelled, answered with 504")
+        server.log.wait(r"GET /slow has taken .* \(request_timeout = 1 s\): cancelled, answered with 504")
         assert f"{STUCK[kind]}.py" in server.log.text
         assert server.workers() == before
     else:
@@ -259,6 +259,6 @@ def test_a_request_has_a_limit_of_its_own(serve: Serve, kind: str, stuck: list[s
 def test_a_view_may_have_more_time(serve: Serve, stuck: list[str]) -> None:
     server = serve(*stuck[:-1], "-t", "30", "--request-timeout", "1", "--slow-request", "1", stuck[-1])
     assert "pid=" in server.get("/export")
-    assert "stuck" not in server.log.text
+    assert "is stuck" not in server.log.text
     assert "slow request" not in server.log.text
-    assert "504" not in server.log.text
+    assert "answered with 504" not in server.log.text
