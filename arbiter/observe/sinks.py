@@ -36,7 +36,7 @@ RETRY: Final = 0.5
 class Target(Protocol):
     """Where the access log's thread puts lines."""
 
-    def send(self, text: str, stopping: Callable[[], bool]) -> None:
+    def send(self, data: bytes, stopping: Callable[[], bool]) -> None:
         """Take whole lines; may wait, but not long once `stopping()`.
 
         Raises `Unsent` with what it could not take.
@@ -46,7 +46,7 @@ class Target(Protocol):
 class Unsent(Exception):
     """Lines could not be written: `rest` is what is left of them, `problem` why."""
 
-    def __init__(self, rest: str, problem: str) -> None:
+    def __init__(self, rest: bytes, problem: str) -> None:
         super().__init__(problem)
         self.rest = rest
         self.problem = problem
@@ -182,28 +182,26 @@ class Sink:
             view = view[: select.PIPE_BUF]  # for so much there is room
         return os.write(self._fd, view)
 
-    def send(self, text: str, stopping: Callable[[], bool]) -> None:
+    def send(self, data: bytes, stopping: Callable[[], bool]) -> None:
         """As `write`, by a thread that may wait: for a disk as long as it takes, a reader `RETRY` seconds.
 
         Raises `Unsent`.
         """
-        view = memoryview(text.encode("utf-8", "backslashreplace"))
-        patience = time.monotonic() + RETRY
-        room = select.poll()
-        room.register(self._fd, select.POLLOUT)
+        view = memoryview(data)
+        patience = 0.0
         while view:
             try:
                 view = view[self._write_some(view) :]
             except BlockingIOError:
-                if stopping() or time.monotonic() > patience:
-                    raise Unsent(_text(view), "its reader does not keep up") from None
+                now = time.monotonic()
+                patience = patience or now + RETRY
+                if stopping() or now > patience:
+                    raise Unsent(bytes(view), "its reader does not keep up") from None
+                room = select.poll()
+                room.register(self._fd, select.POLLOUT)
                 room.poll(RETRY * 200)  # milliseconds: a fifth, so that `stopping` is seen
             except OSError as error:
-                raise Unsent(_text(view), error.strerror or str(error)) from None
-
-
-def _text(view: memoryview) -> str:
-    return bytes(view).decode("utf-8", "ignore")
+                raise Unsent(bytes(view), error.strerror or str(error)) from None
 
 
 def _open_file(path: str) -> int:

@@ -75,9 +75,9 @@ class Syslog:
         self.dropped = 0 if done else self.dropped + 1
         return done
 
-    def send(self, text: str, stopping: Callable[[], bool]) -> None:
+    def send(self, data: bytes, stopping: Callable[[], bool]) -> None:
         """Access lines, one message each (as `sinks.Target`; never raises)."""
-        for line in text.splitlines():
+        for line in data.decode("utf-8", "replace").splitlines():
             self.write(logging.INFO, line)
 
     def _send(self, data: bytes) -> bool:

@@ -23,13 +23,15 @@ from arbiter.observe.sinks import RETRY, Target, Unsent
 GATHER: Final = 0.1
 """Seconds between two writes while there are lines."""
 BATCH: Final = 128
-"""Lines after which they are put aside as a batch; the size is looked at then."""
+"""Lines after which they are put aside as a batch, which is written in one piece."""
+EARLY: Final = 128 * 1024
+"""Bytes at which they are not gathered any longer."""
 
 
 class Writer:
     """The buffer of one worker and the thread that empties it.
 
-    targets: where the lines go; most: characters that are kept while a target does not take them; told:
+    targets: where the lines go; most: bytes that are kept while a target does not take them; told:
     called, in the thread, with a problem ("" when it is over) and the number of lines lost to it.
 
     Whoever has a line does `lines.append(line)` (one step, needs no lock), `seal()` when there are `BATCH`
@@ -54,7 +56,7 @@ class Writer:
         self.idle = True
         self._lock = threading.Lock()
         self._bell = threading.Semaphore(0)
-        self._batches: deque[str] = deque()
+        self._batches: deque[bytes] = deque()
         self._held = 0
         self._problem = ""
         self._waiters: list[threading.Event] = []
@@ -72,15 +74,17 @@ class Writer:
         with self._lock:
             lines = self.lines
             count = len(lines)
-            batch = "".join(lines[:count])
-            del lines[:count]
             if not count:
                 return
+            batch = "".join(lines[:count]).encode("utf-8", "backslashreplace")
+            del lines[:count]
             if self._held + len(batch) > self._most:
                 self.lost += count
-            else:
-                self._batches.append(batch)
-                self._held += len(batch)
+                return
+            self._batches.append(batch)
+            before, self._held = self._held, self._held + len(batch)
+        if before < EARLY <= self._held:
+            self._bell.release()
 
     def wake(self) -> None:
         """There are lines, and the thread sleeps."""
@@ -117,7 +121,7 @@ class Writer:
         if self._thread is not None:
             self._thread.join(timeout if written else 0.0)
         self.seal()
-        return self.lost + sum(batch.count("\n") for batch in list(self._batches))
+        return self.lost + sum(batch.count(b"\n") for batch in list(self._batches))
 
     # -- the thread's side
 
@@ -153,43 +157,42 @@ class Writer:
         return busy
 
     def _write(self) -> None:
-        count = len(self._batches)
-        if not count:
-            return
-        try:
-            self._send("".join(self._batches))
-        except Unsent as error:
-            self._written(count, error.rest)
-            if not self._problem:
-                self._problem = error.problem
-                self._told(error.problem, 0)
-            return
-        self._written(count, "")
-        if self._problem or self.lost:
-            lost, self.lost, self._problem = self.lost, 0, ""
-            self._told("", lost)
+        while self._batches:
+            batch = self._batches[0]
+            try:
+                self._send(batch)
+            except Unsent as error:
+                self._written(batch, error.rest)
+                if not self._problem:
+                    self._problem = error.problem
+                    self._told(error.problem, 0)
+                return
+            self._written(batch, b"")
+            if self._problem or self.lost:
+                lost, self.lost, self._problem = self.lost, 0, ""
+                self._told("", lost)
 
-    def _send(self, text: str) -> None:
+    def _send(self, batch: bytes) -> None:
         """To the first target, and what that one took to the others, so that none gets a line twice."""
         first, *others = self._targets
         try:
-            first.send(text, self._pressed)
+            first.send(batch, self._pressed)
         except Unsent as error:
-            text = text[: len(text) - len(error.rest)]
+            batch = batch[: len(batch) - len(error.rest)]
             raise
         finally:
             for target in others:
-                target.send(text, self._pressed)
+                target.send(batch, self._pressed)
 
     def _pressed(self) -> bool:
         """Whether somebody waits for the thread, which must not wait itself then."""
         return self._stopping or bool(self._waiters) or bool(self._errands)
 
-    def _written(self, count: int, rest: str) -> None:
-        """The first `count` batches are written, but for `rest`."""
+    def _written(self, batch: bytes, rest: bytes) -> None:
+        """The first batch is written, but for `rest`."""
         with self._lock:
-            for _ in range(count):
-                self._held -= len(self._batches.popleft())
+            self._held -= len(batch) - len(rest)
             if rest:
-                self._batches.appendleft(rest)
-                self._held += len(rest)
+                self._batches[0] = rest
+            else:
+                self._batches.popleft()

@@ -220,8 +220,8 @@ class Target:
     def __init__(self) -> None:
         self.text = ""
 
-    def send(self, text: str, stopping: Any) -> None:
-        self.text += text
+    def send(self, data: bytes, stopping: Any) -> None:
+        self.text += data.decode()
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_syslog(tmp_path: Path) -> None:
         assert b"<11>arbiter.shop.error: [" in server.recv(999)
         assert "hello" in error_log(tmp_path)
         (target,) = logs.access_targets()
-        target.send("line\n", lambda: False)
+        target.send(b"line\n", lambda: False)
         assert b"<14>arbiter.shop.access: [" in server.recv(999)
         assert (
             opened(settings(tmp_path, disable_redirect_access_to_syslog=True, **where)).access_targets() == []

@@ -67,7 +67,7 @@ def test_datagrams(daemon: socket.socket) -> None:
     handler.emit(record("first\nsecond", level=40))
     text = daemon.recv(9999).decode()
     assert text == f"<{19 * 8 + 3}>arbiter.shop.error: [{os.getpid()}] first#012  second"
-    syslog.send("line one\nline two\n", lambda: False)
+    syslog.send(b"line one\nline two\n", lambda: False)
     assert daemon.recv(9999).decode().endswith("line one")
     assert daemon.recv(9999).decode().startswith(f"<{19 * 8 + 6}>")
     syslog.close()

@@ -24,13 +24,13 @@ class Gate:
         self.got = ""
         self.takes = 0
 
-    def send(self, text: str, stopping: Callable[[], bool]) -> None:
+    def send(self, data: bytes, stopping: Callable[[], bool]) -> None:
         self.tried.set()
         if self.open.is_set():
-            self.got += text
+            self.got += data.decode()
         else:
-            self.got += text[: self.takes]
-            raise Unsent(text[self.takes :], "No space left on device")
+            self.got += data[: self.takes].decode()
+            raise Unsent(data[self.takes :], "No space left on device")
 
 
 class Told:
