@@ -215,13 +215,13 @@ def test_a_pipe_that_nobody_reads(serve: Serve, kind: str, options: list[str]) -
     """The access log on standard output, and whoever should read it does not."""
     read, write = os.pipe()
     prefix = with_stream(1, write)
-    config = "accesslog = '-'\naccess_log_buffer = '64K'\naccess_log_format = '%(m)s %({x}i)s'\n"
+    config = "accesslog = '-'\naccess_log_buffer = '1M'\naccess_log_format = '%(m)s %({x}i)s'\n"
     try:
         server = serve(*options, config=config, prefix=prefix, pass_fds=[write])
         os.close(write)
         sent = 300
         for _ in range(sent):
-            assert server.request("GET", "/", headers={"X": "x" * 900})[0] == 200
+            assert server.request("GET", "/", headers={"X": "x" * 7000})[0] == 200
         server.log.wait("the access log cannot be written: its reader does not keep up")
         os.set_blocking(read, False)
         got = b""
