@@ -1,0 +1,54 @@
+"""Processes that are made for others: announced before they run, adopted, and not left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a subreaper adopts (prctl(2))")
+
+PROGRAM = """
+import ctypes, os, sys
+from arbiter.link.spawn import fork_away
+from arbiter.workers.orphan import await_adoption
+me = os.getpid()
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+read, write = os.pipe()
+def child():
+    adopted = await_adoption(me)
+    os.write(write, b"adopted" if adopted and os.getppid() == me else b"lost")
+    return 7
+def announce(pid):
+    os.write(write, b"pid %d;" % pid)
+    return {announced}
+fork_away(child, announce)
+os.close(write)
+said = b""
+while data := os.read(read, 100):
+    said += data
+print(said.decode(), [os.waitstatus_to_exitcode(os.wait()[1])] if {announced} or 1 else "")
+"""
+
+
+def told(announced: bool) -> str:
+    program = PROGRAM.replace("{announced}", str(announced))
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env={**os.environ}
+    )
+    return done.stdout + done.stderr
+
+
+def test_a_process_is_announced_first_and_runs_when_it_is_adopted() -> None:
+    text = told(True)
+    assert text.startswith("pid "), text
+    assert text.split(";", 1)[1] == "adopted [7]\n", text
+
+
+def test_one_that_cannot_be_announced_never_runs() -> None:
+    text = told(False)
+    assert "adopted" not in text
+    assert "lost" not in text
+    assert "the process between ended with status 1" in text
