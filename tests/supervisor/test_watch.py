@@ -12,7 +12,7 @@ import pytest
 from arbiter.control.commands import SIGNALLED, Verb
 from arbiter.link import spawn
 from arbiter.link.channel import Sender, channel
-from arbiter.link.messages import BootFailed, Ready
+from arbiter.link.messages import BootFailed, Ready, Spawned, SpawnFailed
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.watch import Watch
 
@@ -115,3 +115,89 @@ def test_a_child_can_be_signalled_until_it_is_reaped(watch: Watch) -> None:
 
 def test_waiting_ends_when_nothing_happens(watch: Watch) -> None:
     assert watch.wait(0.01) == []
+
+
+# -- molds: a worker's pid is heard of later than the worker itself, perhaps
+
+
+@pytest.fixture
+def mold(watch: Watch) -> Iterator[Sender]:
+    """Mold 1, as far as it is a channel, and a process that does nothing."""
+    receiver, theirs = channel()
+    pid = spawn.fork(idle)
+    watch.add_child(1, pid, receiver)
+    sender = Sender(theirs)
+    yield sender
+    sender.close()
+    watch.send(1, signal.SIGKILL)
+
+
+def idle() -> int:
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    while True:
+        signal.pause()
+
+
+def expected(watch: Watch, key: int) -> Sender:
+    receiver, theirs = channel()
+    watch.expect(key, 1, receiver)
+    return Sender(theirs)
+
+
+def test_a_worker_is_announced_before_it_speaks(watch: Watch, mold: Sender) -> None:
+    worker = expected(watch, 2)
+    pid = spawn.fork(idle)
+    mold.send(Spawned(2, pid))
+    worker.send(Ready("sync"))
+    seen = until(watch, lambda event: isinstance(event, ev.Booted))
+    assert seen == [ev.Forked(2, pid), ev.Booted(2, "sync")]
+    watch.send(2, signal.SIGKILL)
+    until(watch, lambda event: event == ev.Gone(2, signal.SIGKILL))
+    worker.close()
+
+
+def test_a_worker_that_dies_before_its_pid_is_known_is_matched(watch: Watch, mold: Sender) -> None:
+    worker = expected(watch, 2)
+    pid = spawn.fork(lambda: 7)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    watch.wait(1.0)
+    assert watch.pid(2) == 0
+    mold.send(Spawned(2, pid))
+    seen = until(watch, lambda event: isinstance(event, ev.Gone))
+    assert seen == [ev.Forked(2, pid), ev.Gone(2, 7 << 8)]
+    worker.close()
+
+
+def test_what_is_sent_to_a_worker_that_is_not_known_yet_reaches_it(watch: Watch, mold: Sender) -> None:
+    worker = expected(watch, 2)
+    watch.send(2, signal.SIGKILL, group=True)
+    pid = spawn.fork(idle)
+    mold.send(Spawned(2, pid))
+    until(watch, lambda event: event == ev.Gone(2, signal.SIGKILL))
+    worker.close()
+
+
+def test_a_worker_that_cannot_be_forked(watch: Watch, mold: Sender) -> None:
+    worker = expected(watch, 2)
+    mold.send(SpawnFailed(2, "no memory"))
+    assert until(watch, lambda event: True) == [ev.ForkFailed(2, "no memory")]
+    worker.close()
+
+
+def test_workers_of_a_dead_mold_come_or_do_not(watch: Watch) -> None:
+    """The process between outlives the mold for a moment: what it has announced counts."""
+    receiver, theirs = channel()
+    watch.add_child(1, spawn.fork(idle), receiver)
+    first, second = expected(watch, 2), expected(watch, 3)
+    between = Sender(theirs)
+    watch.send(1, signal.SIGKILL)
+    until(watch, lambda event: event == ev.Gone(1, signal.SIGKILL))
+    pid = spawn.fork(lambda: theirs.close() or idle())
+    between.send(Spawned(3, pid))
+    assert until(watch, lambda event: True) == [ev.Forked(3, pid)]
+    between.close()
+    assert until(watch, lambda event: True) == [ev.ForkFailed(2, "its mold died", True)]
+    watch.send(3, signal.SIGKILL)
+    until(watch, lambda event: event == ev.Gone(3, signal.SIGKILL))
+    first.close()
+    second.close()
