@@ -1,38 +1,31 @@
 """The access log: one line per exchange, in gunicorn's format language or as JSON.
 
-Neighbours: a dispatcher calls `AccessLog.write` when an answer is complete (or cut); `atoms` has the format
-language, `writer` takes the lines. Its one rule: a log is compiled once, into one function that reads only
-what its lines need; nothing a peer sent can end a line or leave its quotes, and a request never waits for it.
+Neighbours: a dispatcher calls a function of `AccessLog` when an answer is complete (or cut); `lines` makes
+that function, `writer` takes what it makes. Its one rule: a request never waits for its line, and nothing a
+peer sent can end a line or leave its quotes.
 """
 
 from __future__ import annotations
 
-import ast
 import logging
-import random
-import re
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 from arbiter.observe import atoms
 from arbiter.observe.atoms import ATOMS, DEFAULT, JSON, Headers, check_format
-from arbiter.observe.escape import Memo, json_member, json_text
+from arbiter.observe.lines import Choice, Clock, Shape, Source, apache
 from arbiter.observe.logs import Log, Logs
-from arbiter.observe.trace import trace
 from arbiter.observe.writer import BATCH, Writer
 from arbiter.protocols.events import Request
 
-__all__ = ["ATOMS", "AccessLog", "Exchange", "check_format", "open_access_log"]
+__all__ = ["ATOMS", "AccessLog", "Choice", "Exchange", "Records", "Shape", "check_format", "open_access_log"]
 
 CLOSING: Final = 2.0
 """Seconds a worker that ends waits for its last lines to be written."""
 LAST_WORDS: Final = 0.3
 """Seconds one that is being killed does."""
-
-_SECOND: Final = 1_000_000_000
-_PARTS: Final = "request, peer, scheme, status, sent, started, ended, headers, environ, aborted"
 
 
 class Exchange(NamedTuple):
@@ -55,15 +48,6 @@ class Exchange(NamedTuple):
     aborted: str = ""
 
 
-class Choice(NamedTuple):
-    """Which requests are logged: `exclude` paths ("/healthz", "/static/*") are not, and of the others one in
-    `sample`; what failed (5xx, cut short) always is.
-    """
-
-    exclude: Sequence[str] = ()
-    sample: int = 1
-
-
 EVERYTHING: Final = Choice()
 NOTHING_ELSE: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -76,7 +60,7 @@ class AccessLog:
     has a request's id, "" for none.
     """
 
-    __slots__ = ("_writer", "format", "write")
+    __slots__ = ("_failed", "_how", "_writer", "format", "write")
 
     def __init__(
         self,
@@ -86,35 +70,52 @@ class AccessLog:
         choice: Choice = EVERYTHING,
         context: Mapping[str, Any] = NOTHING_ELSE,
         request_id: str = "",
+        failed: Callable[[], None] | None = None,
     ) -> None:
         """`writer` may also be a function that takes a line with its end.
 
         Raise ValueError as `check_format` says.
         """
         self.format = format
-        self._writer = writer if isinstance(writer, Writer) else None
-        source = _Source(choice)
-        if format == JSON:
+        self._writer = writer
+        self._failed = failed
+        self._how = choice, context, request_id
+        self.write = self.shaped(Shape())
+
+    def shaped(self, shape: Shape) -> Callable[..., None]:
+        """A `write` that is called in another way: a dispatcher's own, with what it has at hand."""
+        choice, context, request_id = self._how
+        source = Source(choice)
+        if self.format == JSON:
             source.add_json(context, request_id)
         else:
-            source.add_text(atoms.pieces(format))
-        self.write: Callable[..., None] = source.compile(writer)
+            source.add_text(atoms.pieces(self.format))
+        names: dict[str, Any] = {} if self._failed is None else {"failed": self._failed}
+        writer = self._writer
+        if isinstance(writer, Writer):
+            ending = ["put(LINE)", f"if len(lines) >= {BATCH}: seal()", "if writer.idle: writer.wake()"]
+            lines = writer.lines
+            names.update(writer=writer, lines=lines, put=lines.append, seal=writer.seal)
+        else:
+            ending = ["put(LINE, PARTS)" if isinstance(writer, Records) else "put(LINE)"]
+            names["put"] = writer
+        return source.compile(shape, ending, **names)
 
     def run_after_flush(self, errand: Callable[[], None]) -> None:
         """Do something (reopen the file) when the lines that are here now are written; does not wait."""
-        if self._writer is not None:
+        if isinstance(self._writer, Writer):
             self._writer.run_after_flush(errand)
         else:
             errand()
 
     def flush(self, timeout: float = LAST_WORDS) -> None:
         """Write what is here now; wait at most `timeout` seconds."""
-        if self._writer is not None:
+        if isinstance(self._writer, Writer):
             self._writer.flush(timeout)
 
     def close(self, timeout: float = CLOSING) -> int:
         """Write what is left, end the thread; the number of lines that could not be written."""
-        return self._writer.close(timeout) if self._writer is not None else 0
+        return self._writer.close(timeout) if isinstance(self._writer, Writer) else 0
 
 
 class AccessSettings(Protocol):
@@ -135,6 +136,9 @@ def open_access_log(settings: AccessSettings, logs: Logs, log: Log) -> AccessLog
         "choice": choice,
         "context": log.context,
         "request_id": settings.request_id_header or "",
+        "failed": partial(
+            log.exception, "a line of the access log could not be made", event="accesslog.failed"
+        ),
     }
     format = settings.access_log_format
     if format == DEFAULT and settings.log_format == "json":
@@ -155,207 +159,6 @@ def open_access_log(settings: AccessSettings, logs: Logs, log: Log) -> AccessLog
             log.warning(text, lost, event="accesslog.dropped", fields={"lines": lost})
 
     return AccessLog(format, Writer(targets, settings.access_log_buffer, told), **how)
-
-
-# ---- making the function
-
-
-class _Source:
-    """The source text of a `write`, as it grows.
-
-    It is assembled from this package's own expressions; all that comes from the operator goes in as literals
-    made by repr().
-    """
-
-    def __init__(self, choice: Choice) -> None:
-        self._lines = [f"def write({_PARTS}):"]
-        self._names: dict[str, Any] = atoms.names()
-        self._template = ""
-        self._count = 0
-        self._found: dict[str, str] = {}
-        self._choose(choice)
-
-    def _line(self, text: str) -> None:
-        self._lines.append(f"    {text}")
-
-    def _choose(self, choice: Choice) -> None:
-        exact = frozenset(path.encode() for path in choice.exclude if not path.endswith("*"))
-        under = tuple(path[:-1].encode() for path in choice.exclude if path.endswith("*"))
-        if exact:
-            self._names["excluded"] = exact
-            self._line("if request.path in excluded: return")
-        if under:
-            self._names["under"] = under
-            self._line("if request.path.startswith(under): return")
-        if choice.sample > 1:
-            self._names.update(random=random.random, share=1.0 / choice.sample)
-            self._line("if status < 500 and not aborted and random() >= share: return")
-
-    def _date(self, clock: _Clock) -> None:
-        self._names["clock"] = clock
-        self._line("since, until, date = clock.span")
-        self._line("if not since <= started < until: since, until, date = clock.turn(started)")
-
-    def _fields(self, expressions: Iterable[str]) -> None:
-        """Find all request fields that are asked for in one go; `_value` knows them as f0, f1 ..."""
-        wanted = dict.fromkeys(name for text in expressions for name in _GET.findall(text))
-        self._found = {name: f"f{number}" for number, name in enumerate(wanted)}
-        if not wanted:
-            return
-        self._names["wanted"] = frozenset(ast.literal_eval(name) for name in wanted)
-        self._line(f"{' = '.join(self._found.values())} = None")
-        self._line("for field in request.fields:")
-        self._line("    pair = field[0]")
-        self._line("    if pair[0] in wanted:")
-        for name, variable in self._found.items():
-            self._line(f"        if pair[0] == {name}: {variable} = pair[1]")
-
-    def add_text(self, pieces: list[str | tuple[str, str]]) -> None:
-        """The pieces of a format of gunicorn's language."""
-        expressions = [piece[0] for piece in pieces if isinstance(piece, tuple)]
-        self._fields(expressions)
-        if "date" in expressions:
-            self._date(_Clock(_apache))
-        for piece in pieces:
-            if isinstance(piece, str):
-                self._text(piece)
-            elif piece[1]:
-                self._value(f"{piece[1]!r} % ({piece[0]},)")
-            else:
-                self._value(piece[0])
-
-    def add_json(self, context: Mapping[str, Any], request_id: str) -> None:
-        """The members of a JSON line."""
-        members = list(_JSON)
-        if request_id:
-            self._names["request_id"] = json_member("request_id")
-            members.insert(-1, ("", f"request_id(get({request_id.lower().encode('ascii')!r}))"))
-        self._names.update(_json_names())
-        self._fields(expression for _, expression in members)
-        self._date(_Clock(_rfc3339))
-        self._text('{"time":"')
-        self._value("date")
-        self._text(".")
-        self._value("thousandth[(started - since) // 1_000_000]")
-        known = "".join(
-            f',"{name}":{json_text(value) if isinstance(value, str) else value}'
-            for name, value in context.items()
-        )
-        self._text(f'Z","event":"request"{known}')
-        for name, expression in members:
-            if name:
-                self._text(f',"{name}":')
-            self._value(expression)
-        self._text("}")
-
-    def _text(self, text: str) -> None:
-        self._template += text.replace("{", "{{").replace("}", "}}")
-
-    def _value(self, expression: str) -> None:
-        """Simple expressions stand in the f-string itself, which cannot hold all (PEP 701 is of 3.12)."""
-        expression = _GET.sub(lambda get: self._found[get[1]], expression)
-        if expression.startswith("f'"):  # of our own: no quotes within
-            self._template += expression[2:-1]
-        elif expression == "'-'":
-            self._template += "-"
-        elif not set(expression) & set("'\"\\{}!:"):
-            self._template += f"{{{expression}}}"
-        else:
-            self._line(f"v{self._count} = {expression}")
-            self._template += f"{{v{self._count}}}"
-            self._count += 1
-
-    def compile(self, writer: Writer | Records | Callable[[str], object]) -> Callable[..., None]:
-        """The function."""
-        line = "f" + repr(self._template + "\n")
-        if isinstance(writer, Writer):
-            self._names.update(writer=writer, lines=writer.lines, put=writer.lines.append, seal=writer.seal)
-            self._line(f"put({line})")
-            self._line(f"if len(lines) >= {BATCH}: seal()")
-            self._line("if writer.idle: writer.wake()")
-        elif isinstance(writer, Records):
-            self._names["put"] = writer
-            self._line(f"put({line}, ({_PARTS}))")
-        else:
-            self._names["put"] = writer
-            self._line(f"put({line})")
-        exec(compile("\n".join(self._lines), "<access log format>", "exec"), self._names)
-        write: Callable[..., None] = self._names["write"]
-        return write
-
-
-_GET: Final = re.compile(r"""get\((b(?:'[^']*'|"[^"]*"))\)""")
-_JSON: Final = (
-    ("client", "json[peer]"),
-    ("scheme", "json[scheme]"),
-    ("method", "json[request.method]"),
-    ("target", "json[request.target]"),
-    ("protocol", "protocol[request.version]"),
-    ("status", "status"),
-    ("bytes", "sent"),
-    ("duration_us", "(ended - started) // 1000"),
-    ("", "host[get(b'host')]"),
-    ("", "referer[get(b'referer')]"),
-    ("", "user_agent[get(b'user-agent')]"),
-    ("", "'' if get(b'traceparent') is None else traced(get(b'traceparent'))"),
-    ("", "cut[aborted]"),
-)
-"""The members of a JSON line: name and expression; without a name the expression makes it all, or nothing."""
-
-
-def _json_names() -> dict[str, Any]:
-    return {
-        "json": Memo(json_text),
-        "protocol": Memo(lambda version: json_text(f"HTTP/{version}")),
-        "host": Memo(json_member("host")),
-        "referer": Memo(json_member("referer")),
-        "user_agent": Memo(json_member("user_agent")),
-        "cut": Memo(json_member("aborted")),
-        "traced": _traced,
-        "thousandth": tuple(f"{number:03}" for number in range(1000)),
-    }
-
-
-def _traced(traceparent: bytes) -> str:
-    found = trace(traceparent)
-    return f',"trace_id":"{found[0]}","parent_id":"{found[1]}"' if found else ""
-
-
-class _Clock:
-    """The text of a second of wall-clock time, by the monotonic nanoseconds at which it began and ends.
-
-    Looked up once a second, so a clock that is set shows within a second.
-    """
-
-    __slots__ = ("_make", "span")
-
-    def __init__(self, make: Callable[[int], str]) -> None:
-        self._make = make
-        self.span = (0, 0, "")
-
-    def turn(self, started: int) -> tuple[int, int, str]:
-        """The second in which monotonic time `started` lay."""
-        wall = time.time_ns() - time.monotonic_ns() + started
-        since = started - wall % _SECOND
-        span = (since, since + _SECOND, self._make(wall // _SECOND))
-        if since > self.span[0]:  # one tuple, so a thread sees all of the old or all of the new
-            self.span = span
-        return span
-
-
-_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-def _apache(second: int) -> str:
-    """`[day/month/year:h:m:s zone]`; months by our own names: an application may have called setlocale()."""
-    local = time.localtime(second)
-    zone = time.strftime("%z", local)
-    day = f"{local.tm_mday:02}/{_MONTHS[local.tm_mon - 1]}/{local.tm_year}"
-    return f"[{day}:{local.tm_hour:02}:{local.tm_min:02}:{local.tm_sec:02} {zone}]"
-
-
-def _rfc3339(second: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 # ---- the operator's own handlers
@@ -390,7 +193,7 @@ class _Atoms(Mapping[str, Any]):
 
     _compiled: Final[dict[str, Any]] = {}
     _names: Final = atoms.names()
-    _clock: Final = _Clock(_apache)
+    _clock: Final = Clock(apache)
 
     def __init__(self, parts: tuple[Any, ...]) -> None:
         self._parts = Exchange(*parts)

@@ -1,12 +1,11 @@
 """gunicorn's language of access log formats: `%(h)s`, `%({user-agent}i)s`.
 
-Neighbours: `access` compiles what `pieces` returns; `config.check` asks `check_format`. Its one rule: an
+Neighbours: `lines` compiles what `pieces` returns; `config.check` asks `check_format`. Its one rule: an
 atom is a Python expression of this module's own; of the operator's text only literals made by repr() get
 into what is compiled.
 
-The expressions are over what `access.AccessLog.write` is given (request, peer, scheme, status, sent, started,
-ended, headers, environ, aborted), over `date` (of the second in which the request began), `get(b'name')` (a
-request field by its lower-case name) and what `names` has.
+The expressions are over the parts of an exchange (`lines.PARTS`), `date` (of the second in which the request
+began), `get(b'name')` (a request field by its lower-case name) and what `names` has.
 
 Source: gunicorn's `access_log_format` (names and meanings of the atoms).
 """

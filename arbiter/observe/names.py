@@ -32,6 +32,7 @@ NAMES: Final[dict[str, str]] = {
     "connection.failed": "a connection could not be taken up or ended",
     "request.refused": "a request that breaks HTTP's rules was refused",
     "request.late": "a client took too long over a request",
+    "request.overdue": "a request was cancelled: it took longer than `request_timeout`",
     "request.unkept": "a request's body could not be kept on disk",
     "request.failed": "the application raised, or did not answer; `method`, `target`, `client`",
     "request.faulty": "the application's answer broke a rule",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from arbiter.observe.access import Exchange
+from arbiter.observe.access import Exchange, Records
 from arbiter.protocols.events import Field, Request
 
 SECOND = 1_000_000_000
@@ -46,3 +46,13 @@ def exchange(asked: Request | None = None, *, began: float | None = None, **chan
         headers=[(b"Content-Type", b"text/html"), (b"X-Cache", b"hit")],
     )
     return made._replace(**changes)
+
+
+class Keeper(Records):
+    """Where an access log's lines go, to be looked at as what they were made of."""
+
+    def __init__(self, kept: list[Exchange]) -> None:
+        self._kept = kept
+
+    def __call__(self, line: str, parts: tuple[Any, ...]) -> None:
+        self._kept.append(Exchange(*parts))

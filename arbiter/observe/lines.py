@@ -1,0 +1,243 @@
+"""How a line of the access log is made: source text that is put together once, compiled, and called.
+
+Neighbours: `access` wants the functions, `atoms` has the expressions of gunicorn's language, `escape` what
+makes foreign text harmless. Its one rule: only expressions of this package's own are compiled; all that comes
+from the operator goes in as literals made by repr().
+"""
+
+from __future__ import annotations
+
+import ast
+import random
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from arbiter.observe import atoms
+from arbiter.observe.escape import Memo, json_member, json_text
+from arbiter.observe.trace import trace
+
+PARTS: Final = (
+    *("request", "peer", "scheme", "status", "sent"),
+    *("started", "ended", "headers", "environ", "aborted"),
+)
+"""What expressions may speak of; see `access.Exchange`."""
+
+_SECOND: Final = 1_000_000_000
+
+
+class Shape(NamedTuple):
+    """How a function is called: its parameters, and the expressions for those of `PARTS` that are no
+    parameters. What a line does not need is not evaluated.
+    """
+
+    parameters: str = ", ".join(PARTS)
+    values: Mapping[str, str] = MappingProxyType({})
+
+
+class Choice(NamedTuple):
+    """Which requests are logged: `exclude` paths ("/healthz", "/static/*") are not, and of the others one in
+    `sample`; what failed (5xx, cut short) always is.
+    """
+
+    exclude: Sequence[str] = ()
+    sample: int = 1
+
+
+class Source:
+    """The source text of a function, as it grows."""
+
+    def __init__(self, choice: Choice) -> None:
+        self._lines: list[str] = []
+        self._names: dict[str, Any] = atoms.names()
+        self._template = ""
+        self._count = 0
+        self._found: dict[str, str] = {}
+        self._choose(choice)
+
+    def _line(self, text: str) -> None:
+        self._lines.append(text)
+
+    def _choose(self, choice: Choice) -> None:
+        exact = frozenset(path.encode() for path in choice.exclude if not path.endswith("*"))
+        under = tuple(path[:-1].encode() for path in choice.exclude if path.endswith("*"))
+        if exact:
+            self._names["excluded"] = exact
+            self._line("if request.path in excluded: return")
+        if under:
+            self._names["under"] = under
+            self._line("if request.path.startswith(under): return")
+        if choice.sample > 1:
+            self._names.update(random=random.random, share=1.0 / choice.sample)
+            self._line("if status < 500 and not aborted and random() >= share: return")
+
+    def _date(self, clock: Clock) -> None:
+        self._names["clock"] = clock
+        self._line("since, until, date = clock.span")
+        self._line("if not since <= started < until: since, until, date = clock.turn(started)")
+
+    def _fields(self, expressions: Iterable[str]) -> None:
+        """Find all request fields that are asked for in one go; `_value` knows them as f0, f1 ..."""
+        wanted = dict.fromkeys(name for text in expressions for name in _GET.findall(text))
+        self._found = {name: f"f{number}" for number, name in enumerate(wanted)}
+        if not wanted:
+            return
+        self._names["wanted"] = frozenset(ast.literal_eval(name) for name in wanted)
+        self._line(f"{' = '.join(self._found.values())} = None")
+        self._line("for field in request.fields:")
+        self._line("    pair = field[0]")
+        self._line("    if pair[0] in wanted:")
+        for name, variable in self._found.items():
+            self._line(f"        if pair[0] == {name}: {variable} = pair[1]")
+
+    def add_text(self, pieces: list[str | tuple[str, str]]) -> None:
+        """The pieces of a format of gunicorn's language."""
+        expressions = [piece[0] for piece in pieces if isinstance(piece, tuple)]
+        self._fields(expressions)
+        if "date" in expressions:
+            self._date(Clock(apache))
+        for piece in pieces:
+            if isinstance(piece, str):
+                self._text(piece)
+            elif piece[1]:
+                self._value(f"{piece[1]!r} % ({piece[0]},)")
+            else:
+                self._value(piece[0])
+
+    def add_json(self, context: Mapping[str, Any], request_id: str) -> None:
+        """The members of a JSON line."""
+        members = list(_JSON)
+        if request_id:
+            self._names["request_id"] = json_member("request_id")
+            members.insert(-1, ("", f"request_id(get({request_id.lower().encode('ascii')!r}))"))
+        self._names.update(_json_names())
+        self._fields(expression for _, expression in members)
+        self._date(Clock(rfc3339))
+        self._text('{"time":"')
+        self._value("date")
+        self._text(".")
+        self._value("thousandth[(started - since) // 1_000_000]")
+        known = "".join(
+            f',"{name}":{json_text(value) if isinstance(value, str) else value}'
+            for name, value in context.items()
+        )
+        self._text(f'Z","event":"request"{known}')
+        for name, expression in members:
+            if name:
+                self._text(f',"{name}":')
+            self._value(expression)
+        self._text("}")
+
+    def _text(self, text: str) -> None:
+        self._template += text.replace("{", "{{").replace("}", "}}")
+
+    def _value(self, expression: str) -> None:
+        """Simple expressions stand in the f-string itself, which cannot hold all (PEP 701 is of 3.12)."""
+        expression = _GET.sub(lambda get: self._found[get[1]], expression)
+        if expression.startswith("f'"):  # of our own: no quotes within
+            self._template += expression[2:-1]
+        elif expression == "'-'":
+            self._template += "-"
+        elif not set(expression) & set("'\"\\{}!:"):
+            self._template += f"{{{expression}}}"
+        else:
+            self._line(f"v{self._count} = {expression}")
+            self._template += f"{{v{self._count}}}"
+            self._count += 1
+
+    def compile(self, shape: Shape, ending: Iterable[str], **names: Any) -> Callable[..., None]:
+        """The function. `ending` are its last lines, in which LINE stands for the expression of the line and
+        PARTS for all that the line was made of; names are what they call. `failed` among them is called,
+        without arguments, for an exception.
+        """
+        line = "f" + repr(self._template + "\n")
+        body = [
+            *self._lines,
+            *(text.replace("LINE", line).replace("PARTS", f"({', '.join(PARTS)})") for text in ending),
+        ]
+        used = set(re.findall(r"[a-z]+", "\n".join(body)))
+        known = {name.strip() for name in shape.parameters.split(",")}
+        body = [*(f"{name} = {shape.values[name]}" for name in PARTS if name in used - known), *body]
+        if "failed" in names:
+            body = ["try:", *(f"    {text}" for text in body), "except Exception: failed()"]
+        source = "\n".join([f"def write({shape.parameters}):", *(f"    {text}" for text in body)])
+        scope = {**self._names, **names}
+        exec(compile(source, "<access log format>", "exec"), scope)
+        write: Callable[..., None] = scope["write"]
+        return write
+
+
+_GET: Final = re.compile(r"""get\((b(?:'[^']*'|"[^"]*"))\)""")
+_JSON: Final = (
+    ("client", "json[peer]"),
+    ("scheme", "json[scheme]"),
+    ("method", "json[request.method]"),
+    ("target", "json[request.target]"),
+    ("protocol", "protocol[request.version]"),
+    ("status", "status"),
+    ("bytes", "sent"),
+    ("duration_us", "(ended - started) // 1000"),
+    ("", "host[get(b'host')]"),
+    ("", "referer[get(b'referer')]"),
+    ("", "user_agent[get(b'user-agent')]"),
+    ("", "'' if get(b'traceparent') is None else traced(get(b'traceparent'))"),
+    ("", "cut[aborted]"),
+)
+"""The members of a JSON line: name and expression; without a name the expression makes it all, or nothing."""
+
+
+def _json_names() -> dict[str, Any]:
+    return {
+        "json": Memo(json_text),
+        "protocol": Memo(lambda version: json_text(f"HTTP/{version}")),
+        "host": Memo(json_member("host")),
+        "referer": Memo(json_member("referer")),
+        "user_agent": Memo(json_member("user_agent")),
+        "cut": Memo(json_member("aborted")),
+        "traced": _traced,
+        "thousandth": tuple(f"{number:03}" for number in range(1000)),
+    }
+
+
+def _traced(traceparent: bytes) -> str:
+    found = trace(traceparent)
+    return f',"trace_id":"{found[0]}","parent_id":"{found[1]}"' if found else ""
+
+
+class Clock:
+    """The text of a second of wall-clock time, by the monotonic nanoseconds at which it began and ends.
+
+    Looked up once a second, so a clock that is set shows within a second.
+    """
+
+    __slots__ = ("_make", "span")
+
+    def __init__(self, make: Callable[[int], str]) -> None:
+        self._make = make
+        self.span = (0, 0, "")
+
+    def turn(self, started: int) -> tuple[int, int, str]:
+        """The second in which monotonic time `started` lay."""
+        wall = time.time_ns() - time.monotonic_ns() + started
+        since = started - wall % _SECOND
+        span = (since, since + _SECOND, self._make(wall // _SECOND))
+        if since > self.span[0]:  # one tuple, so a thread sees all of the old or all of the new
+            self.span = span
+        return span
+
+
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def apache(second: int) -> str:
+    """`[day/month/year:h:m:s zone]`; months by our own names: an application may have called setlocale()."""
+    local = time.localtime(second)
+    zone = time.strftime("%z", local)
+    day = f"{local.tm_mday:02}/{_MONTHS[local.tm_mon - 1]}/{local.tm_year}"
+    return f"[{day}:{local.tm_hour:02}:{local.tm_min:02}:{local.tm_sec:02} {zone}]"
+
+
+def rfc3339(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
