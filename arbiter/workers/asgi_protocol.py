@@ -274,8 +274,8 @@ class HttpConnection(AsgiConnection):
         self.cycle = None
         service = self.service
         service.row.end(cycle.status, cycle.started_ns, now, cycle.sent, cycle.lane)
-        if service.access is not None:
-            self._log_access(cycle, now)
+        if service.log_access is not None:
+            service.log_access(cycle, now)
         if service.observed:
             self._observe(cycle)
         if cycle.body_ended:
@@ -327,30 +327,10 @@ class HttpConnection(AsgiConnection):
         """The exchange is over for the wire without having been completed."""
         self.cycle = None
         self.service.row.end(cycle.status, cycle.started_ns, now, cycle.sent, cycle.lane)
-        if self.service.access is not None:
-            self._log_access(cycle, now)
+        if self.service.log_access is not None:
+            self.service.log_access(cycle, now)
         if self.service.observed:
             self._observe(cycle)
-
-    def _log_access(self, cycle: HttpCycle, now: int) -> None:
-        """The access log's line; once per exchange, and only where there is an access log."""
-        service, scope = self.service, cycle.scope
-        try:
-            client = scope["client"]
-            service.access.write(  # type: ignore[union-attr]
-                cycle.request,
-                client[0] if client else None,
-                scope["scheme"],
-                cycle.status,
-                cycle.sent,
-                cycle.started_ns,
-                now,
-                cycle.headers,
-                None,
-                cycle.aborted,
-            )
-        except Exception:  # what the application left in the scope must not fail the request
-            service.log.exception("the access log could not be written", event="accesslog.failed")
 
     def _observe(self, cycle: HttpCycle) -> None:
         """Hook and the count of max_requests; once per exchange."""
@@ -408,6 +388,8 @@ class HttpConnection(AsgiConnection):
             f", extended by {cycle.extra_ns / SECOND:g} s" if cycle.extra_ns else "",
             "its connection broken" if begun else "answered with 504",
             f"\n{waiting_at(task)}" if task is not None else "",
+            event="request.overdue",
+            fields=about(cycle.request, self.peer, self.service.request_ids),
         )
         cycle.aborted = cycle.aborted or "request_timeout"
         if begun:

@@ -19,6 +19,7 @@ from arbiter.config.snapshot import Config
 from arbiter.gateways.asgi_http import Application, HttpCycle
 from arbiter.gateways.asgi_scope import NO_ROOT, RootPath
 from arbiter.gateways.asgi_websocket import WebSocketCycle
+from arbiter.observe.access import Shape
 from arbiter.protocols.events import Request
 from arbiter.protocols.http1.connection import ResponseDefaults
 from arbiter.protocols.peer.forwarded import ForwardedPolicy, TrustedPeers
@@ -29,6 +30,23 @@ from arbiter.workers.limits import protocol_limits, time_limits
 SECOND: Final = 1_000_000_000
 NEVER: Final = 1 << 62
 """A deadline (monotonic ns) that does not come."""
+
+
+_CYCLE: Final = Shape(
+    "cycle, ended",
+    {
+        "request": "cycle.request",
+        "peer": "client[0] if (client := cycle.scope['client']) else None",
+        "scheme": "cycle.scope['scheme']",
+        "status": "cycle.status",
+        "sent": "cycle.sent",
+        "started": "cycle.started_ns",
+        "headers": "cycle.headers",
+        "environ": "None",
+        "aborted": "cycle.aborted",
+    },
+)
+"""Where the access log finds what it needs."""
 
 
 class Times:
@@ -94,6 +112,8 @@ class Service:
         self.row = ctx.row
         self.log = ctx.log
         self.access = ctx.access
+        self.log_access = ctx.access.shaped(_CYCLE) if ctx.access is not None else None
+        """The access log, called with a cycle and the time of its end."""
         self.request_ids = ctx.request_ids
         self.limits = protocol_limits(config)
         self.trusted_limits = replace(
@@ -213,21 +233,10 @@ class Service:
     ) -> None:
         """The access log's line of one exchange; only called when there is an access log."""
         client = scope.get("client")
-        try:
-            self.access.write(  # type: ignore[union-attr]
-                request,
-                client[0] if client else None,
-                scope.get("scheme", "http"),
-                status,
-                sent,
-                started_ns,
-                ended_ns,
-                headers,
-                None,
-                aborted,
-            )
-        except Exception:  # what the application left in the scope must not fail the request
-            self.log.exception("the access log could not be written", event="accesslog.failed")
+        peer, scheme = client[0] if client else None, scope.get("scheme", "http")
+        self.access.write(  # type: ignore[union-attr]
+            request, peer, scheme, status, sent, started_ns, ended_ns, headers, None, aborted
+        )
 
 
 def _nanoseconds(seconds: float) -> int:

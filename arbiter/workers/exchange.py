@@ -25,6 +25,7 @@ from arbiter.gateways.wsgi_environ import (
     mount,
     set_origin,
 )
+from arbiter.observe.access import Shape
 from arbiter.observe.logs import Log
 from arbiter.observe.trace import about
 from arbiter.protocols.events import BadRequest, Event, Request
@@ -53,6 +54,19 @@ clients ...
 SHED_SECONDS: Final = 5.0
 """... for so long: an answer closes its connection, and the client's next one goes to whoever is idle."""
 
+_CALL: Final = Shape(
+    "request, environ, call, started, ended",
+    {
+        "peer": "environ.get('REMOTE_ADDR')",
+        "scheme": "environ.get('wsgi.url_scheme', 'http')",
+        "status": "call.status",
+        "sent": "call.sent",
+        "headers": "call.headers",
+        "aborted": "call.aborted",
+    },
+)
+"""Where the access log finds what it needs."""
+
 
 class Exchanges:
     """What requests need of a worker: the settings as plain numbers, the application, logs and counters."""
@@ -72,9 +86,9 @@ class Exchanges:
         self._app = ctx.app
         self._row = ctx.row
         self._ids = ctx.request_ids
-        self._write_access = ctx.access.write if ctx.access is not None else None
+        self._log_access = ctx.access.shaped(_CALL) if ctx.access is not None else None
         self._pre_request = ctx.hooks.pre_request
-        self._observed = self._write_access is not None or ctx.hooks.post_request is not None
+        self._observed = self._log_access is not None or ctx.hooks.post_request is not None
         self._keepalive = self.times.keepalive
         self._limits = protocol_limits(config)
         self._trusted_limits = replace(
@@ -273,10 +287,11 @@ class Exchanges:
         running = f" after {seconds:.1f} s" if seconds else ""
         said = about(conn.request, conn.peer, self._ids)
         self.ctx.log.warning("cut %s%s: %s", describe(conn), running, why, event="request.cut", fields=said)
-        if self._write_access is not None and conn.request is not None and conn.state in (SERVING, BODY):
+        access = self.ctx.access
+        if access is not None and conn.request is not None and conn.state in (SERVING, BODY):
             now = monotonic_ns()
             started = conn.started_ns if conn.state == SERVING else now
-            self._write_access(conn.request, conn.peer, "http", 0, 0, started, now, (), None, why)
+            access.write(conn.request, conn.peer, "http", 0, 0, started, now, (), None, why)
 
     # -- what observes
 
@@ -287,22 +302,8 @@ class Exchanges:
             self.ctx.log.exception("hook pre_request raised", event="hook.failed")
 
     def _after(self, request: Request, environ: Environ, call: Call, started: int, ended: int) -> None:
-        if self._write_access is not None and not self.over:  # a request that was cut has its line
-            try:
-                self._write_access(
-                    request,
-                    environ.get("REMOTE_ADDR"),
-                    environ.get("wsgi.url_scheme", "http"),
-                    call.status,
-                    call.sent,
-                    started,
-                    ended,
-                    call.headers,
-                    environ,
-                    call.aborted,
-                )
-            except Exception:  # what the application left in the environ must not fail the request
-                self.ctx.log.exception("the access log could not be written", event="accesslog.failed")
+        if self._log_access is not None and not self.over:  # a request that was cut has its line
+            self._log_access(request, environ, call, started, ended)
         hook = self.ctx.hooks.post_request
         if hook is not None:
             try:

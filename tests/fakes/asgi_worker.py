@@ -16,10 +16,11 @@ from typing import Any
 from arbiter.config.snapshot import Config
 from arbiter.config.sources import Loader
 from arbiter.link.scoreboard import Scoreboard
-from arbiter.observe.access import Exchange
+from arbiter.observe.access import AccessLog, Exchange
 from arbiter.workers.context import RequestHooks, WorkerContext
 from arbiter.workers.dispatch.tasks import Tasks
 from arbiter.workers.orders import Stop
+from tests.fakes.exchanges import Keeper
 
 PATIENCE = 20.0
 """Seconds after which a wait in a test has failed; no test asserts how long anything takes."""
@@ -100,14 +101,12 @@ class Log:
         return [text for level, text, _ in self.records if level in levels]
 
 
-class Access:
+class Access(AccessLog):
     """Keeps the exchanges written."""
 
     def __init__(self) -> None:
         self.lines: list[Exchange] = []
-
-    def write(self, *parts: Any) -> None:
-        self.lines.append(Exchange(*parts))
+        super().__init__("", Keeper(self.lines))
 
 
 class Worker:
@@ -139,7 +138,7 @@ class Worker:
             row=self.row,
             scoreboard=None,
             log=self.log,  # type: ignore[arg-type]
-            access=self.access,  # type: ignore[arg-type]
+            access=self.access,
             orders=self.orders,  # type: ignore[arg-type]
             ready=self.up.set,
             boot_failed=self.boot_errors.append,

@@ -13,11 +13,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from arbiter.link.scoreboard import Scoreboard
-from arbiter.observe.access import Exchange
+from arbiter.observe.access import AccessLog, Exchange
 from arbiter.workers.context import RequestHooks, WorkerContext
 from arbiter.workers.dispatch.pool import Pool
 from arbiter.workers.dispatch.turns import Turns
 from arbiter.workers.orders import Orders
+from tests.fakes.exchanges import Keeper
 
 SETTINGS: dict[str, Any] = {
     "workers": 1,
@@ -97,14 +98,12 @@ class FakeLog:
         return [text for level, text, _error in self.records if level in levels]
 
 
-class FakeAccess:
+class FakeAccess(AccessLog):
     """Keeps the exchanges it is given."""
 
     def __init__(self) -> None:
-        self.exchanges: list[Any] = []
-
-    def write(self, *parts: Any) -> None:
-        self.exchanges.append(Exchange(*parts))
+        self.exchanges: list[Exchange] = []
+        super().__init__("", Keeper(self.exchanges))
 
 
 class FakeOrders(Orders):
