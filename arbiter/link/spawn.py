@@ -44,9 +44,9 @@ def fork(child: Callable[[], int], *, inherit_exits: bool = False) -> int:
 def fork_away(child: Callable[[], int], announce: Callable[[int], bool]) -> None:
     """Fork a process that is nobody's here: it becomes the child of the nearest subreaper (prctl(2)).
 
-    child: as for `fork`, called while the parent may still be the process between; it inherits what was
-    registered with atexit. announce: called with its process id before it runs, in the process between; if
-    false is returned, it never runs. Raises OSError if the system refuses.
+    child: as for `fork`, called when it has been adopted; it inherits what was registered with atexit.
+    announce: called with its process id before it runs, in the process between; if false is returned, it
+    never runs. Raises OSError if the system refuses.
 
     Not clone(2) with CLONE_PARENT, which passes by what the C library and the interpreter do at a fork.
     """
@@ -69,11 +69,13 @@ def _introduce(child: Callable[[], int], announce: Callable[[int], bool]) -> Non
     status = 1
     try:
         read, write = os.pipe()
+        me = os.pidfd_open(os.getpid())
         pid = os.fork()
         if pid == 0:
             os.close(write)
-            if os.read(read, 1):
+            if os.read(read, 1) and _has_ended(me):
                 os.close(read)
+                os.close(me)
                 _live(child)
         elif announce(pid):
             os.write(write, b"\0")
@@ -88,13 +90,18 @@ def _wait_for(pid: int) -> int:
     """The exit status of a child that should have ended already; one that hangs is killed."""
     descriptor = os.pidfd_open(pid)
     try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        if not poll.poll(HANGS * 1000):
+        if not _has_ended(descriptor):
             os.kill(pid, signal.SIGKILL)
     finally:
         os.close(descriptor)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _has_ended(pidfd: int) -> bool:
+    """Wait for the end of a process, at most `HANGS`. Its children have been adopted before it can be seen."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(HANGS * 1000))
 
 
 def _live(child: Callable[[], int]) -> None:

@@ -240,4 +240,5 @@ def apache(second: int) -> str:
 
 
 def rfc3339(second: int) -> str:
+    """A second of the Unix clock as the date and time in UTC, without zone and fraction."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))

@@ -55,6 +55,8 @@ class MoldProcess:
     code: int
     ready: bool = False
     killed: bool = False
+    failed: bool = False
+    """It has said so, and is about to exit."""
 
 
 class World:
@@ -188,8 +190,8 @@ class World:
 
     def _mold_acts(self, mold: MoldProcess) -> None:
         unborn = [p for p in self.processes.values() if p.mold == mold.key and not p.born]
-        if mold.killed:
-            self.reap_mold(mold, signal.SIGKILL)
+        if mold.killed or mold.failed:
+            self.reap_mold(mold, signal.SIGKILL if mold.killed else 4 << 8)
         elif not mold.ready:
             self.finish(mold)
         elif unborn and self.chance.random() < 0.9:
@@ -209,6 +211,7 @@ class World:
     def finish(self, mold: MoldProcess) -> None:
         """The mold's loading comes to its end, whatever that is for it."""
         if mold.boots == "fails":
+            mold.failed = True
             report = BootFailed("application", "ImportError: no", "Traceback ...", int(ExitStatus.APP))
             self.feed(ev.Failed(mold.key, report))
         elif mold.boots == "dies":
@@ -294,8 +297,8 @@ class World:
         """Let one mold do what it has to; False when none has."""
         for mold in self.molds.values():
             unborn = [p for p in self.processes.values() if p.mold == mold.key and not p.born]
-            if mold.killed:
-                self.reap_mold(mold, signal.SIGKILL)
+            if mold.killed or mold.failed:
+                self.reap_mold(mold, signal.SIGKILL if mold.killed else 4 << 8)
             elif not mold.ready and mold.boots != "hangs":
                 self.finish(mold)
             elif mold.ready and unborn:

@@ -13,13 +13,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a subreaper ado
 PROGRAM = """
 import ctypes, os, sys
 from arbiter.link.spawn import fork_away
-from arbiter.workers.orphan import await_adoption
 me = os.getpid()
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 read, write = os.pipe()
 def child():
-    adopted = await_adoption(me)
-    os.write(write, b"adopted" if adopted and os.getppid() == me else b"lost")
+    os.write(write, b"adopted" if os.getppid() == me else b"lost")
     return 7
 def announce(pid):
     os.write(write, b"pid %d;" % pid)
@@ -52,3 +50,25 @@ def test_one_that_cannot_be_announced_never_runs() -> None:
     assert "adopted" not in text
     assert "lost" not in text
     assert "the process between ended with status 1" in text
+
+
+MANY = """
+import ctypes, os, signal, sys
+from arbiter.link.spawn import fork_away
+from arbiter.workers.orphan import die_with
+me = os.getpid()
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+def child():
+    die_with(me)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    return 7
+for _ in range(300):
+    fork_away(child, lambda pid: True)
+print({os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(300)})
+"""
+
+
+def test_the_end_of_the_process_between_is_not_taken_for_that_of_the_arbiter() -> None:
+    """The kernel tells whose parent has ended (PR_SET_PDEATHSIG) a moment after it has given it another one."""
+    done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("{7}\n", "")

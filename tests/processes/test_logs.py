@@ -298,7 +298,7 @@ def test_what_workers_print(serve: Serve, tmp_path: Path) -> None:
     server = serve("--capture-output", "prints")
     server.get("/x")
     named = r"\[worker 1 \(gen 1, pid \d+\)\] "
-    server.log.wait(named + r"\[stdout\] while importing")
+    server.log.wait(r"\[mold \(gen 1, pid \d+\)\] \[stdout\] while importing")
     server.log.wait(named + r"\[stdout\] out /x")
     server.log.wait(named + r"\[stderr\] err /x")
     server.log.wait(named + r"\[wsgi.errors\] through wsgi.errors")

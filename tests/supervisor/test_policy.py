@@ -465,6 +465,8 @@ def test_every_history_can_be_brought_to_an_end(seed: int) -> None:
     world.apps = dict.fromkeys(world.apps, "good")
     for process in world.processes.values():
         process.boots, process.stubborn = "good", False
+    for mold in world.molds.values():
+        mold.boots = "good"
     if world.loading is not None:
         number, world.loading = world.loading, None
         world.load(number, "good", world.book.rules)
