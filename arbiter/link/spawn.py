@@ -98,7 +98,7 @@ def _wait_for(pid: int) -> int:
 
 
 def _has_ended(pidfd: int) -> bool:
-    """Wait for the end of a process, at most `HANGS`. Its children have been adopted before it can be seen."""
+    """Wait for the end of a process, at most `HANGS`; its children have been adopted by then."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(HANGS * 1000))

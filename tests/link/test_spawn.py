@@ -69,6 +69,6 @@ print({os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(300)})
 
 
 def test_the_end_of_the_process_between_is_not_taken_for_that_of_the_arbiter() -> None:
-    """The kernel tells whose parent has ended (PR_SET_PDEATHSIG) a moment after it has given it another one."""
+    """The kernel tells of a parent's end (PR_SET_PDEATHSIG) a moment after there is another one."""
     done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("{7}\n", "")
