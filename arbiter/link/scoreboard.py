@@ -69,6 +69,7 @@ class Word(enum.IntEnum):
     DURATION_NS = 20  # of all requests together
     LOG_LEVEL = 21  # written by the arbiter before it says "reopen the logs"; 0: as configured
     ACCEPTING = 22  # it watches its listeners
+    FETCHING = 23  # requests whose application fetches the body itself, at its client's pace
     LATENCY = 64  # LATENCY_BUCKETS words
     LANES = 128  # LANES times: since when (monotonic ns, 0 = free), length of the text, the text
     EXTENSIONS = 1152  # LANES times: of the request that began then, how many ns more it was given

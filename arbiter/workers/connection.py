@@ -17,7 +17,7 @@ from typing import Any, Final
 from arbiter.errors import PeerGone
 from arbiter.gateways.wsgi_environ import Environ
 from arbiter.gateways.wsgi_input import Body, BodyBroken
-from arbiter.link.scoreboard import NO_LANE
+from arbiter.link.scoreboard import NO_LANE, Row
 from arbiter.protocols.events import BadRequest, Data, EndOfBody, Event, Gone, Request
 from arbiter.protocols.http1.connection import Http1Connection
 from arbiter.workers.limits import TimeLimits
@@ -38,6 +38,8 @@ DEFERRED: Final = 8  # a pipelined request that waits until the other connection
 CLOSED: Final = 9
 
 FOREVER: Final = float("inf")
+SLICE: Final = 0.25
+"""Seconds after which a request is given the time for which its client has kept the application waiting."""
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
@@ -48,6 +50,7 @@ class Terms:
     times: TimeLimits
     spool_directory: str | None
     sendfile: bool
+    row: Row
 
 
 class Connection:
@@ -170,11 +173,22 @@ class Connection:
             self.outbox = None
 
     def _wait(self, mask: int, seconds: float, what: str) -> None:
-        """Sleep until the socket is ready; `PeerGone` after so many seconds."""
+        """Sleep until the socket is ready; `PeerGone` after so many seconds.
+
+        It is the client that takes this time, not the application: the request is not late for it.
+        """
         poll = select.poll()
         poll.register(self.fd, mask)
-        if not poll.poll(None if seconds == FOREVER else max(0.0, seconds) * 1000):
-            raise PeerGone(f"{what} for {seconds:g} s")
+        began = now = time.monotonic_ns()
+        while True:
+            left = seconds - (now - began) * 1e-9
+            ready = poll.poll(max(0.0, min(left, SLICE)) * 1000)
+            before, now = now, time.monotonic_ns()
+            self.terms.row.extend(self.lane, self.started_ns, now - before)
+            if ready:
+                return
+            if left <= SLICE:
+                raise PeerGone(f"{what} for {seconds:g} s")
 
     @staticmethod
     def _lost(error: OSError) -> PeerGone:

@@ -134,8 +134,9 @@ class Conversations(Exchanges):
                     return self.answered(conn, now)
                 return self._serve_with_body(conn)
             elif isinstance(event, Request):
-                if event.expect_continue and conn.http.continue_pending and not event.chunked:
+                if conn.http.continue_pending and not event.chunked and self._may_wait():
                     conn.lingers = True
+                    self._row.add(Word.FETCHING)
                     return self.serve(conn, event, pulled_input(conn.pull), -1)
                 if not self._begin_body(conn, event, now):
                     return None
@@ -147,6 +148,22 @@ class Conversations(Exchanges):
                 return None
         return []
 
+    def _may_wait(self) -> bool:
+        """Whether an application may be called before its request's body has come.
+
+        Who sends `Expect: 100-continue` is to be asked for the body only when the application reads it, which
+        then waits for that client. Half of the hands are kept free of that: of this worker's threads, or,
+        where each worker has one, of all workers. The bodies of those beyond are asked for here, and
+        collected.
+        """
+        words = [self._row.words]
+        hands = self.ctx.config.threads
+        if not self._multithread:
+            siblings = self.ctx.scoreboard.others(self._row.index) if self.ctx.scoreboard is not None else []
+            words += siblings
+            hands = len(words)
+        return sum(row[Word.FETCHING] for row in words) < max(1, hands // 2)
+
     def _begin_body(self, conn: Connection, request: Request, now: float) -> bool:
         conn.request = request
         conn.state = BODY
@@ -154,8 +171,8 @@ class Conversations(Exchanges):
         conn.received = 0
         conn.body = Body(self._body_spool, self._new_body_file)
         if conn.http.continue_pending:
-            # A chunked body's size has to be known before a WSGI application may be called (CONTENT_LENGTH is
-            # all that Django reads), so the loop itself asks for it.
+            # Too many applications wait for a body already; or it is chunked, and its size has to be known
+            # before a WSGI application may be called (CONTENT_LENGTH is all that Django reads).
             try:
                 conn.write(conn.http.interim(100, ()))
             except PeerGone:

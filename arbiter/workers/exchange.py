@@ -25,6 +25,7 @@ from arbiter.gateways.wsgi_environ import (
     mount,
     set_origin,
 )
+from arbiter.link.scoreboard import Word
 from arbiter.observe.access import Shape
 from arbiter.observe.logs import Log
 from arbiter.observe.trace import about
@@ -54,6 +55,8 @@ clients ...
 SHED_SECONDS: Final = 5.0
 """... for so long: an answer closes its connection, and the client's next one goes to whoever is idle."""
 
+_REFUSED: Final = Origin(None, "", None, None, "")
+
 _CALL: Final = Shape(
     "request, environ, call, started, ended",
     {
@@ -78,7 +81,7 @@ class Exchanges:
         config = ctx.config
         self.ctx = ctx
         self.times = time_limits(config)
-        self.terms = Terms(self.times, config.tmp_upload_dir, config.sendfile)
+        self.terms = Terms(self.times, config.tmp_upload_dir, config.sendfile, ctx.row)
         self.defaults = ResponseDefaults(config.server_header.encode("latin-1"))
         self.draining = False
         self.closing = False
@@ -197,12 +200,8 @@ class Exchanges:
     def answer(self, conn: Connection, request: Request, stream: Any, length: int) -> list[Event] | None:
         """Run the application; the connection's next events, None when it has to be flushed or is closed."""
         origin = None
-        if request.forwarded and conn.trusted:
-            try:
-                origin = self._forwarded.resolve(request.fields, conn.peer, "http")
-            except Refusal as refusal:
-                self.refuse(conn, refusal.fault)
-                return None
+        if request.forwarded and conn.trusted and (origin := self._origin(conn, request)) is _REFUSED:
+            return None
         http = conn.http
         row = self._row
         conn.request = request
@@ -227,6 +226,8 @@ class Exchanges:
         finally:
             ended = monotonic_ns()
             row.end(call.status, started, ended, call.sent, lane)
+            if conn.lingers:
+                row.add(Word.FETCHING, -1)
         if self._observed:
             self._after(request, environ, call, started, ended)
         if call.faults is not None:
@@ -249,6 +250,16 @@ class Exchanges:
             conn.request = None
             return http.next_request()
         return self.answered(conn, ended * 1e-9)
+
+    def _origin(self, conn: Connection, request: Request) -> Origin | None:
+        """What a trusted peer says of its client; if that breaks the rules, it has been refused."""
+        try:
+            return self._forwarded.resolve(request.fields, conn.peer, "http")
+        except Refusal as refusal:
+            if conn.lingers:
+                self._row.add(Word.FETCHING, -1)
+            self.refuse(conn, refusal.fault)
+            return _REFUSED
 
     def answered(self, conn: Connection, now: float) -> list[Event] | None:
         """The whole answer is out: go on with the next request, or close in the way that fits."""

@@ -14,6 +14,7 @@ import pytest
 
 from arbiter.errors import PeerGone
 from arbiter.gateways.wsgi_input import BodyBroken
+from arbiter.link.scoreboard import Scoreboard
 from arbiter.protocols.http1.connection import Http1Connection, ResponseDefaults
 from arbiter.protocols.limits import Limits
 from arbiter.workers import outbox
@@ -32,7 +33,7 @@ class Ends:
         ours.setblocking(False)
         self.client.settimeout(20)
         self.http = Http1Connection(Limits(), ResponseDefaults())
-        terms = Terms(TimeLimits(**times), None, sendfile=True)
+        terms = Terms(TimeLimits(**times), None, sendfile=True, row=Scoreboard(1).row(0))
         self.conn = Connection(ours, self.http, terms, 0.0)
 
     def read(self, count: int) -> bytes:

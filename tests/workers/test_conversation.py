@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from arbiter.link.scoreboard import Word
+from arbiter.link.scoreboard import Scoreboard, Word
 from tests.fakes.workers import Served
 from tests.fakes.wsgi_apps import echo, eventually, hello, seen, show
 
@@ -231,6 +231,46 @@ def test_no_continue_when_the_body_is_not_read(serve: Any) -> None:
         reply = client.reply()
         assert (reply.status, reply.get("connection")) == (200, "close")
         assert client.closed()
+
+
+def test_some_hands_are_free_of_waiting_for_clients(serve: Any, kind: str) -> None:
+    """http.md 38, within bounds: beyond half of the hands a body is asked for, and collected, by the loop."""
+    board = Scoreboard(2)
+    served = serve(echo, board=board, threads=4)
+    clients = []
+    if kind == "sync":
+        board.reach(1)
+        board.row(1).clear(pid=1)  # a sibling,
+        board.row(1).add(Word.FETCHING)  # whose application waits
+    else:
+        clients = [served.connect() for _ in range(2)]
+        for client in clients:
+            client.send(EXPECT)
+            assert client.reply().status == 100
+        assert served.row[Word.FETCHING] == 2
+    with served.connect() as late, served.connect() as other:
+        late.send(EXPECT)
+        assert late.reply().status == 100
+        eventually(lambda: served.row.in_flight == served.row[Word.FETCHING])
+        other.request("/other")
+        assert other.reply().status == 200
+        late.send(b"12345")
+        assert late.reply().body == b"12345"
+    for client in clients:
+        client.sock.close()
+    eventually(lambda: served.row[Word.FETCHING] == 0)
+
+
+def test_the_time_a_client_takes_is_not_its_applications(serve: Any) -> None:
+    """A slow body does not make its request late."""
+    served = serve(echo)
+    with served.connect() as client:
+        client.send(EXPECT)
+        assert client.reply().status == 100
+        eventually(lambda: any(lane.extra_ns > 200_000_000 for lane in served.row.lanes()))
+        client.send(b"12345")
+        assert client.reply().body == b"12345"
+    eventually(lambda: served.row[Word.FETCHING] == 0)
 
 
 def test_no_continue_when_the_body_came_along(serve: Any) -> None:
