@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BIND ?= 127.0.0.1:8000
 SITE := examples/django_project
 
-.PHONY: help run test lint docs autobahn clean
+.PHONY: help run test lint docs chaos losses autobahn clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 8
@@ -34,6 +34,12 @@ docs: $(VENV)/.installed-test ## write again the pages made from the code
 	$(BIN)/python -m arbiter.config.render --write
 	$(BIN)/python -m tests.house.generated --write
 	$(BIN)/python -m tests.house.conformance --write
+
+chaos: $(VENV)/.installed-test ## a minute on each worker kind of load amid kills, hangs, reloads (CHAOS="--seed 1")
+	$(BIN)/python -m tests.chaos $(CHAOS)
+
+losses: $(VENV)/.installed-test ## what reloads, recycling, stops and kills cost in requests, as a table
+	$(BIN)/python -m tests.chaos.losses $(LOSSES)
 
 autobahn: $(VENV)/.installed-test ## the Autobahn|Testsuite against a WebSocket echo (needs Python 2.7)
 	$(BIN)/python -m tests.autobahn.run $(AUTOBAHN)

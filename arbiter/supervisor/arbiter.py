@@ -191,7 +191,7 @@ class Arbiter:
             if child.state in SERVING and key in self._rows
         ]
         bounds = Bounds(config.max_worker_age, config.max_worker_memory, config.max_worker_memory_hard)
-        patience = Patience(config.timeout, config.slow_request, config.request_timeout)
+        patience = Patience(config.timeout, config.slow_request, config.request_timeout, config.threads)
         return [
             *self._health.look(watched, patience, now),
             *self._recycler.look(watched, bounds, now),

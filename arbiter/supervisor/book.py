@@ -70,7 +70,7 @@ class Child:
     soaking: bool = False
     """It serves, is of a new generation, and has not proved itself; its predecessor serves on."""
     others: int = 0
-    """When it got stuck: requests in it that may still be answered."""
+    """When it got stuck: threads in it that still answer."""
 
     @property
     def name(self) -> str:

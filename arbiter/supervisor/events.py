@@ -120,7 +120,7 @@ class Slow:
 @dataclass(frozen=True, slots=True)
 class Overdue:
     """Child `key` serves, but is stuck for `seconds`; `what` says at what and how. `others` are its
-    requests in time.
+    threads that still answer.
     """
 
     key: int

@@ -40,6 +40,8 @@ class Patience:
     """Until a request is told of."""
     request: float = 0.0
     """Of a request in a sync or threaded worker. An asgi worker minds this limit itself."""
+    threads: int = 1
+    """How many requests a threaded worker has in work at most; a number, not seconds."""
 
     @property
     def limits(self) -> list[float]:
@@ -64,7 +66,7 @@ class Finding:
     limit: float
     what: str
     others: int
-    """Requests in work beside it that are not late."""
+    """Threads of the worker's that still answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,7 @@ class Health:
         if patience.timeout and (worker.kind != "sync" or not lanes):  # a sync one does not beat in a request
             findings.append(self._silence(worker, lanes, patience.timeout, now))
         if worker.kind != "asgi" and lanes:
-            findings.append(self._latest(lanes, patience, now))
+            findings.append(self._latest(worker, lanes, patience, now))
         return min(findings, key=lambda finding: finding.limit - finding.age, default=None)
 
     def _silence(self, worker: Watched, lanes: list[Lane], timeout: float, now: float) -> Finding:
@@ -199,8 +201,8 @@ class Health:
         what = f"its loop has not turned for {silent:.1f} s{doing} (timeout = {timeout:g} s)"
         return Finding(silent, limit, what, 0)
 
-    def _latest(self, lanes: list[Lane], patience: Patience, now: float) -> Finding:
-        """The request with the least time left, and how many are not late."""
+    def _latest(self, worker: Watched, lanes: list[Lane], patience: Patience, now: float) -> Finding:
+        """The request with the least time left, and how many threads are not late with theirs."""
         name, base = "timeout", patience.timeout
         if patience.request:
             name, base = "request_timeout", patience.request
@@ -208,7 +210,8 @@ class Health:
         age, limit, lane = min(ages, key=lambda one: one[1] - one[0])
         more = f", extended by {lane.extra_ns / 1e9:g} s" if lane.extra_ns else ""
         what = f"{lane.text!r} has taken {age:.1f} s ({name} = {base:g} s{more})"
-        return Finding(age, limit, what, sum(1 for age, limit, _ in ages if age < limit))
+        late = sum(1 for age, limit, _ in ages if age >= limit)
+        return Finding(age, limit, what, max(0, patience.threads - late) if worker.kind == "threaded" else 0)
 
     def _first_sample(self, worker: Watched, now: float) -> None:
         if worker.key not in self._samples:

@@ -9,7 +9,7 @@ timeout    no whole answer by the deadline
 status     a whole answer with another status than 200
 
 A kept connection found closed before the request is sent is no loss: as any good client does, the user
-connects anew.
+connects anew. Each loss knows its connection, so that whoever killed a worker can tell whether it was there.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import select
 import socket
 import threading
 import time
+from dataclasses import dataclass
 from types import TracebackType
 
 TIMEOUT = 20.0
@@ -31,10 +32,40 @@ class _Ended(Exception):
     """The connection ended where an answer should be; carries whether some of the answer had come."""
 
 
+@dataclass(frozen=True)
+class Loss:
+    """A request that was not answered as it should be."""
+
+    outcome: str
+    detail: str
+    port: int
+    """The client's end of its connection; 0 if there was none."""
+    connected: float
+    at: float
+    """When that connection was made and when the request was given up (monotonic s)."""
+
+    def __str__(self) -> str:
+        return f"{self.outcome}: port {self.port}, {self.at - self.connected:.3f} s old, {self.detail}"
+
+
+class _Connection:
+    """A user's connection."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.connected = time.monotonic()
+        name = sock.getsockname()
+        self.port = name[1] if isinstance(name, tuple) else 0
+
+    def close(self) -> None:
+        self.sock.close()
+
+
 class Load:
     """`users` threads, each with a request at a time, until `stop`.
 
     keepalive: keep connections, or ask for each to be closed. pause: seconds between a user's requests.
+    to_the_end: a user whose connection is refused leaves, and that is no loss: the server has stopped.
     """
 
     def __init__(
@@ -45,15 +76,17 @@ class Load:
         keepalive: bool,
         path: str = "/",
         pause: float = 0.008,
+        to_the_end: bool = False,
     ) -> None:
         self.counts: collections.Counter[str] = collections.Counter()
-        self.details: list[str] = []
+        self.losses: list[Loss] = []
         self.pids: collections.Counter[int] = collections.Counter()
         self._address = address
         self._keepalive = keepalive
         connection = "keep-alive" if keepalive else "close"
         self._request = f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: {connection}\r\n\r\n".encode()
         self._pause = pause
+        self._to_the_end = to_the_end
         self._stop = threading.Event()
         self._news = threading.Condition()
         self._threads = [threading.Thread(target=self._user, daemon=True) for _ in range(users)]
@@ -86,37 +119,44 @@ class Load:
                 self._news.wait(left)
 
     @property
+    def sent(self) -> int:
+        """Requests made so far."""
+        return sum(self.counts.values())
+
+    @property
     def lost(self) -> int:
         """Requests that were not answered as they should be."""
         return sum(count for outcome, count in self.counts.items() if outcome != "ok")
 
     def verdict(self) -> str:
         """The account in one line, for a failed assertion."""
-        return f"{dict(self.counts)} {self.details[:5]}"
+        return f"{dict(self.counts)} {[str(loss) for loss in self.losses[:5]]}"
 
     # ---- a user
 
     def _user(self) -> None:
-        kept: socket.socket | None = None
+        kept: _Connection | None = None
         try:
             for _ in range(MOST_REQUESTS):
                 if self._stop.wait(self._pause):
                     break
-                kept, outcome, detail = self._ask(kept)
+                kept, outcome, told = self._ask(kept)
+                if self._to_the_end and outcome == "refused":
+                    break
                 with self._news:
                     self.counts[outcome] += 1
-                    if outcome != "ok":
-                        self.details.append(f"{outcome}: {detail}")
-                    elif detail:
-                        self.pids[int(detail)] += 1
+                    if isinstance(told, Loss):
+                        self.losses.append(told)
+                    elif told:
+                        self.pids[told] += 1
                     self._news.notify_all()
         finally:
             if kept is not None:
                 kept.close()
 
-    def _ask(self, kept: socket.socket | None) -> tuple[socket.socket | None, str, str]:
-        """One request: the connection if usable again, the outcome, and the worker's pid or the fault."""
-        if kept is not None and select.select([kept], [], [], 0)[0]:
+    def _ask(self, kept: _Connection | None) -> tuple[_Connection | None, str, Loss | int]:
+        """One request: the connection if usable again, the outcome, and the worker's pid or the loss."""
+        if kept is not None and select.select([kept.sock], [], [], 0)[0]:
             # Readable without a request: closed by the server (or talking out of turn, which is as bad).
             kept.close()
             kept = None
@@ -125,8 +165,8 @@ class Load:
         connection = kept
         try:
             connection = connection or self._connect()
-            connection.sendall(self._request)
-            status, body, keep = _read_answer(connection, answer)
+            connection.sock.sendall(self._request)
+            status, body, keep = _read_answer(connection.sock, answer)
         except ConnectionRefusedError as error:
             outcome, detail = "refused", str(error)
         except TimeoutError:
@@ -141,22 +181,25 @@ class Load:
         else:
             if status == 200:
                 found = re.search(rb"pid=(\d+)", body)
-                outcome, detail = "ok", found[1].decode() if found else ""
-            else:
-                outcome, detail = f"status {status}", repr(body[:80])
-            if keep and self._keepalive:
-                return connection, outcome, detail
-        if connection is not None:
-            connection.close()
-        return None, outcome, detail
+                if keep and self._keepalive:
+                    return connection, "ok", int(found[1]) if found else 0
+                connection.close()
+                return None, "ok", int(found[1]) if found else 0
+            outcome, detail = f"status {status}", repr(body[:80])
+        now = time.monotonic()
+        if connection is None:
+            return None, outcome, Loss(outcome, detail, 0, now, now)
+        connection.close()
+        return None, outcome, Loss(outcome, detail, connection.port, connection.connected, now)
 
-    def _connect(self) -> socket.socket:
+    def _connect(self) -> _Connection:
         if isinstance(self._address, str):
-            connection = socket.socket(socket.AF_UNIX)
-            connection.settimeout(TIMEOUT)
-            connection.connect(self._address)
-            return connection
-        return socket.create_connection(self._address, timeout=TIMEOUT)
+            sock = socket.socket(socket.AF_UNIX)
+            sock.settimeout(TIMEOUT)
+            sock.connect(self._address)
+        else:
+            sock = socket.create_connection(self._address, timeout=TIMEOUT)
+        return _Connection(sock)
 
 
 def _read_answer(connection: socket.socket, answer: bytearray) -> tuple[int, bytes, bool]:

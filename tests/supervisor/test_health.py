@@ -82,14 +82,17 @@ def test_a_request_beyond_the_timeout_is_found_on_time(kind: str) -> None:
     assert overdue.others == 0
 
 
-def test_requests_that_are_in_time_are_counted() -> None:
+@pytest.mark.parametrize(("threads", "others"), [(1, 0), (2, 1), (4, 3)])
+def test_threads_that_still_answer_are_counted(threads: int, others: int) -> None:
+    """Idle or at work in time: what they have, and what comes to them yet, need not be lost."""
     bench = Bench("threaded")
     bench.begin(b"/stuck")
-    bench.run(20, beats=True)
-    bench.begin(b"/fine")
-    (overdue,) = bench.run(10.2, beats=True)
+    bench.run(20, Patience(30.0, 0.0, threads=threads), beats=True)
+    if threads > 1:
+        bench.begin(b"/fine")
+    (overdue,) = bench.run(10.2, Patience(30.0, 0.0, threads=threads), beats=True)
     assert isinstance(overdue, ev.Overdue)
-    assert overdue.others == 1
+    assert overdue.others == others
     assert "/stuck" in overdue.what
 
 
@@ -224,12 +227,12 @@ def test_an_extended_request_is_neither_slow_nor_late_until_then() -> None:
 
 
 def test_requests_have_a_limit_of_their_own() -> None:
-    for kind, others in (("sync", 0), ("threaded", 1)):
+    for kind, others in (("sync", 0), ("threaded", 2)):
         bench = Bench(kind)
         bench.begin()
         if others:
             bench.row.extend(bench.begin(b"/export"), int(bench.now * 1e9), 10**12)
-        found = bench.run(6.0, Patience(timeout=30.0, slow=0.0, request=5.0), beats=True)
+        found = bench.run(6.0, Patience(timeout=30.0, slow=0.0, request=5.0, threads=3), beats=True)
         assert [type(one) for one in found][:1] == [ev.Overdue]
         assert "'GET /slow' has taken 5" in found[0].what  # type: ignore[union-attr]
         assert "(request_timeout = 5 s)" in found[0].what  # type: ignore[union-attr]
