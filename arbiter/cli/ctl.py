@@ -36,6 +36,7 @@ STATUSES: Final = {
     FaultKind.REFUSED: ControlStatus.REFUSED,
     FaultKind.FAILED: ControlStatus.FAILED,
     FaultKind.BUSY: ControlStatus.REFUSED,
+    FaultKind.FULL: ControlStatus.REFUSED,
 }
 SOCKET_VARIABLE: Final = "ARBITER_CONTROL_SOCKET"
 

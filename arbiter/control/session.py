@@ -38,6 +38,8 @@ class FaultKind(enum.Enum):
     """It was done and did not succeed: a reload of a broken application."""
     BUSY = "busy"
     """Too much is asked for at once."""
+    FULL = "full"
+    """There is no room for this connection; whatever was asked over it has not been heard. Ask again."""
 
 
 class Fault(Exception):

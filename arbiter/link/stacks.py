@@ -45,7 +45,11 @@ class StackFile:
 
     def written(self) -> bool:
         """Whether there is something that `take` has not yet given."""
-        return os.fstat(self.fd).st_size > 0
+        return self.size() > 0
+
+    def size(self) -> int:
+        """Bytes that `take` has not yet given."""
+        return os.fstat(self.fd).st_size
 
     def take(self) -> str:
         """What has been written since the last call."""

@@ -18,6 +18,8 @@ from arbiter.supervisor.procfs import memory_kib, sample
 
 PATIENCE: Final = 0.2
 """Seconds in which a dump should have been written."""
+LOOKS: Final = 2
+"""Looks in that time; a dump is whole when the second has found as much as the first."""
 LONGEST: Final = 1.0
 """Seconds given to a worker that gets no processor."""
 
@@ -28,6 +30,8 @@ class _Asked:
     due: float
     last: float
     then: Callable[[str], None]
+    size: int = 0
+    """Bytes there were at the last look."""
 
 
 class Dumps:
@@ -51,17 +55,19 @@ class Dumps:
     def ask(self, key: int, now: float, then: Callable[[str], None]) -> None:
         """Have child `key` write its stacks; `then` gets them, "" if it writes none."""
         self._send(key, DUMP_SIGNAL)
-        self._asked.append(_Asked(key, now + PATIENCE, now + LONGEST, then))
+        self._asked.append(_Asked(key, now + PATIENCE / LOOKS, now + LONGEST, then))
 
     def collect(self, now: float) -> None:
         """Hand out what is due."""
         due = [one for one in self._asked if one.due <= now]
-        ready = {one.key for one in due if one.last <= now or self._written(one.key)}
-        for key in ready:
-            self._hand_out(key)
         for one in due:
-            if one.key not in ready:
-                one.due = min(now + PATIENCE, one.last)
+            file = self._files.get(one.key)
+            size = file.size() if file is not None else 0
+            if one.last <= now or file is None or 0 < size == one.size:
+                self._hand_out(one.key)
+            else:
+                one.size = size
+                one.due = min(now + PATIENCE / LOOKS, one.last)
 
     def bury(self, key: int) -> None:
         """Child `key` is dead: hand out or log what it still had to say and let its file go."""
@@ -78,10 +84,6 @@ class Dumps:
         """In a forked child: the others' files are not its own."""
         for file in self._files.values():
             file.close()
-
-    def _written(self, key: int) -> bool:
-        file = self._files.get(key)
-        return file is None or file.written()
 
     def _hand_out(self, key: int) -> None:
         """Whoever waits for this child gets the same: the file holds all that it was made to write."""

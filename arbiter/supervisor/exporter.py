@@ -22,7 +22,13 @@ from arbiter.supervisor.service import Bounds, Connection, Service
 from arbiter.supervisor.view import View
 from arbiter.supervisor.watch import Watch
 
-BOUNDS: Final = Bounds(connections=128, out=4 << 20, out_all=8 << 20, stalled=10.0)
+BOUNDS: Final = Bounds(
+    connections=128,
+    out=4 << 20,
+    out_all=8 << 20,
+    stalled=10.0,
+    farewell=b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+)
 LIMITS: Final = Limits(request_line=1024, fields=50, field_size=2048, head=8192, pipeline=4096)
 FIRST: Final = 5.0
 """Seconds in which a request must have come whole."""

@@ -28,7 +28,14 @@ from arbiter.supervisor.view import View
 from arbiter.supervisor.waits import Wait
 from arbiter.supervisor.watch import Watch
 
-BOUNDS: Final = Bounds(connections=64, out=wire.MAX_ANSWER + 65536, out_all=2 * wire.MAX_ANSWER, stalled=10.0)
+CONNECTIONS: Final = 64
+BOUNDS: Final = Bounds(
+    connections=CONNECTIONS,
+    out=wire.MAX_ANSWER + 65536,
+    out_all=2 * wire.MAX_ANSWER,
+    stalled=10.0,
+    farewell=wire.fault(0, Fault(FaultKind.FULL, f"{CONNECTIONS} connections are open already")),
+)
 FIRST: Final = 10.0
 """Seconds until a peer must have asked for something."""
 IDLE: Final = 300.0
@@ -171,32 +178,6 @@ class Session:
         self._frames = Frames(wire.MAX_REQUEST)
         self._under_way: set[int] = set()
         self._follower: Callable[[Happening], None] | None = None
-        self._words: dict[str, Callable[[Request], Iterable[ev.Event]]] = {
-            "status": lambda r: self._answer(r, answers.status(self._view, self._now)),
-            "top": lambda r: self._answer(r, answers.status(self._view, self._now)),
-            "show": self._show,
-            "stacks": self._stacks,
-            "slow": lambda r: self._answer(r, {"slow": self._view.journal.dumps(_count(r, 32))}),
-            "events": self._events,
-            "reload": lambda r: self._ask(r, Verb.RELOAD, goal=waits.Reloaded()),
-            "rollback": lambda r: self._ask(r, Verb.ROLLBACK, goal=waits.RolledBack()),
-            "generations": lambda r: self._answer(r, answers.generations(self._view, self._now)),
-            "scale": self._scale,
-            "recycle": self._recycle,
-            "drain": lambda r: self._ask(r, Verb.DRAIN),
-            "undrain": lambda r: self._ask(r, Verb.UNDRAIN),
-            "kill": lambda r: self._ask(r, Verb.KILL, key=self._view.find(r.arguments["worker"]).key),
-            "reopen-logs": lambda r: self._ask(r, Verb.REOPEN_LOGS),
-            "loglevel": self._loglevel,
-            "config": lambda r: self._answer(r, answers.config(self._view, r.arguments["name"])),
-            "check": self._check,
-            "metrics": lambda r: self._answer(r, {"text": self._plane.hands.metrics()}),
-            "stop": lambda r: self._ask(
-                r, Verb.QUIT if r.arguments["now"] else Verb.STOP, goal=waits.Stopped()
-            ),
-            "ping": lambda r: self._answer(r, answers.ping(self._view)),
-            "version": lambda r: self._answer(r, answers.version()),
-        }
 
     @property
     def _view(self) -> View:
@@ -242,7 +223,7 @@ class Session:
             self._under_way.add(request.id)
             if request.command.role > Role.OBSERVER:
                 self._audit(request)
-            yield from self._words[request.command.word](request)
+            yield from OBEYED[request.command.word](self, request)
         except Fault as fault:
             self.settle(number, fault)
 
@@ -370,6 +351,33 @@ class Session:
         if not self._plane.hands.check(then):
             raise Fault(FaultKind.BUSY, "a configuration is being checked already")
         return ()
+
+
+OBEYED: Final[dict[str, Callable[[Session, Request], Iterable[ev.Event]]]] = {
+    "status": lambda s, r: s._answer(r, answers.status(s._view, s._now)),
+    "top": lambda s, r: s._answer(r, answers.status(s._view, s._now)),
+    "show": Session._show,
+    "stacks": Session._stacks,
+    "slow": lambda s, r: s._answer(r, {"slow": s._view.journal.dumps(_count(r, 32))}),
+    "events": Session._events,
+    "reload": lambda s, r: s._ask(r, Verb.RELOAD, goal=waits.Reloaded()),
+    "rollback": lambda s, r: s._ask(r, Verb.ROLLBACK, goal=waits.RolledBack()),
+    "generations": lambda s, r: s._answer(r, answers.generations(s._view, s._now)),
+    "scale": Session._scale,
+    "recycle": Session._recycle,
+    "drain": lambda s, r: s._ask(r, Verb.DRAIN),
+    "undrain": lambda s, r: s._ask(r, Verb.UNDRAIN),
+    "kill": lambda s, r: s._ask(r, Verb.KILL, key=s._view.find(r.arguments["worker"]).key),
+    "reopen-logs": lambda s, r: s._ask(r, Verb.REOPEN_LOGS),
+    "loglevel": Session._loglevel,
+    "config": lambda s, r: s._answer(r, answers.config(s._view, r.arguments["name"])),
+    "check": Session._check,
+    "metrics": lambda s, r: s._answer(r, {"text": s._plane.hands.metrics()}),
+    "stop": lambda s, r: s._ask(r, Verb.QUIT if r.arguments["now"] else Verb.STOP, goal=waits.Stopped()),
+    "ping": lambda s, r: s._answer(r, answers.ping(s._view)),
+    "version": lambda s, r: s._answer(r, answers.version()),
+}
+"""What a session does for each word."""
 
 
 def _count(request: Request, default: int) -> int:

@@ -41,6 +41,8 @@ class Bounds:
     """Waiting to be sent to all of them."""
     stalled: float
     """How long a peer may take nothing of what waits for it."""
+    farewell: bytes
+    """Said to a peer for which there is no room."""
 
 
 class Handler(Protocol):
@@ -162,6 +164,7 @@ class Service:
         self.accepted += 1
         now = self._clock()
         if len(self._connections) >= self._bounds.connections and not self._make_room():
+            self._say_farewell(sock)
             sock.close()
             return
         one = Connection(self, sock, now)
@@ -179,8 +182,15 @@ class Service:
         if not idle:
             return False
         self.evicted += 1
-        self.close(min(idle, key=lambda one: one.since))
+        longest = min(idle, key=lambda one: one.since)
+        if not longest.out:  # else it would be read as part of what is being sent
+            self._say_farewell(longest.sock)
+        self.close(longest)
         return True
+
+    def _say_farewell(self, sock: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            sock.send(self._bounds.farewell)
 
     def _ready(self, one: Connection) -> Iterator[ev.Event]:
         if one.closed:
@@ -244,5 +254,6 @@ class Service:
         self._watch.remove_reader(one.sock.fileno())
         del self._connections[one.sock.fileno()]
         one.sock.close()
-        if one.handler is not None:
-            one.handler.ended()
+        handler, one.handler = one.handler, None  # no cycle: ten thousand are freed as they go
+        if handler is not None:
+            handler.ended()

@@ -33,8 +33,11 @@ class LoopLag:
         self._expected = now + pause
         if self._file is None:
             return
+        faulthandler.cancel_dump_traceback_later()  # waits for a dump that is being written
         if lag > self._warning:
             self._tell(lag)
+        elif self._file.written():
+            self._file.take()  # just in time; not to be told as what blocks it the next time
         faulthandler.dump_traceback_later(pause + self._warning, file=self._file.fileno())
 
     def rest(self) -> None:
@@ -43,6 +46,8 @@ class LoopLag:
         self._row.words[Word.LOOP_LAG_NS] = 0
         if self._file is not None:
             faulthandler.cancel_dump_traceback_later()
+            if self._file.written():
+                self._file.take()
 
     def _tell(self, lag: float) -> None:
         assert self._file is not None

@@ -113,6 +113,60 @@ def test_nobody_there(tmp_path: Path) -> None:
         assert caught.value.status is ControlStatus.NOT_FOUND
 
 
+def test_no_room_is_no_answer_and_asked_again(arbiter: Callable[..., Arbiter]) -> None:
+    """A connection that had to make room has not been heard: to ask once more does nothing twice."""
+    heard: list[str] = []
+
+    def answer(message: dict[str, Any]) -> bytes:
+        heard.append(message["word"])
+        if len(heard) < 4:
+            return wire.fault(0, Fault(FaultKind.FULL, "64 connections are open already"))
+        return wire.result(message["id"], {"n": len(heard)})
+
+    with Client(arbiter(answer).path) as client:
+        assert client.ask("stop") == {"n": 4}
+    assert heard == ["stop"] * 4
+
+
+def test_no_room_for_ever_is_told(arbiter: Callable[..., Arbiter]) -> None:
+    one = arbiter(lambda m: wire.fault(0, Fault(FaultKind.FULL, "64 connections are open already")))
+    with Client(one.path, patience=0.1) as client, pytest.raises(Fault, match="64 connections are open"):
+        client.ask("ping")
+
+
+def test_a_queue_that_is_full_is_waited_for(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.ctl")
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(path)
+        listener.listen(0)
+        stack.enter_context(Client(path))
+        with pytest.raises(ControlError) as caught:
+            Client(path, patience=0.05)
+        assert caught.value.status is ControlStatus.TIMEOUT
+        late = threading.Timer(0.05, lambda: stack.enter_context(listener.accept()[0]))
+        late.start()
+        stack.enter_context(Client(path))
+        late.join()
+
+
+def test_what_lasts_goes_on_as_long_as_the_arbiter_answers(arbiter: Callable[..., Arbiter]) -> None:
+    """`events -f` of an arbiter that hangs must not last for ever."""
+    pings = 0
+
+    def answer(message: dict[str, Any]) -> bytes:
+        nonlocal pings
+        if message["word"] != "ping":
+            return b""
+        pings += 1
+        return wire.result(message["id"], {}) if pings < 3 else b""
+
+    with Client(arbiter(answer).path, patience=0.05) as client, pytest.raises(ControlError) as caught:
+        list(client.follow("events", lasting=True, follow=True))
+    assert caught.value.status is ControlStatus.TIMEOUT
+    assert pings == 3
+
+
 class TestLocate:
     """Which one is meant."""
 
@@ -152,6 +206,27 @@ class TestLocate:
             locate({}, str(tmp_path), None, str(pidfile))
         with pytest.raises(ControlError, match="No such file"):
             locate({}, str(tmp_path), None, str(tmp_path / "y.pid"))
+
+    def test_one_that_hangs_is_not_passed_over(
+        self, arbiter: Callable[..., Arbiter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`arbiterctl stop`, meant for the one that hangs, must not stop the other."""
+        monkeypatch.setattr("arbiter.control.client.PROBE", 0.05)
+        arbiter(lambda m: b"", "shop.ctl")
+        with pytest.raises(ControlError) as caught:
+            locate({}, str(tmp_path), None, None)
+        assert caught.value.status is ControlStatus.TIMEOUT
+        other = arbiter(pong("blog", 2), "blog.ctl")
+        with pytest.raises(ControlError, match=r"shop \(does not answer\)") as caught:
+            locate({}, str(tmp_path), None, None)
+        assert caught.value.status is ControlStatus.AMBIGUOUS
+        assert locate({}, str(tmp_path), "blog", None) == other.path
+        pidfile = tmp_path / "shop.pid"
+        pidfile.write_text("1\n")
+        for name, by in (("shop", None), (None, str(pidfile))):
+            with pytest.raises(ControlError) as caught:
+                locate({}, str(tmp_path), name, by)
+            assert caught.value.status is ControlStatus.TIMEOUT
 
     def test_a_stale_one_is_passed_over(self, arbiter: Callable[..., Arbiter], tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as dead:

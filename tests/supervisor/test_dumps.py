@@ -31,14 +31,15 @@ def test_who_asks_gets_the_stacks_a_little_later() -> None:
     got: list[str] = []
     waiting.ask(3, 100.0, got.append)
     assert sent == [(3, DUMP_SIGNAL)]
-    assert waiting.due == 100.0 + PATIENCE
+    assert waiting.due == 100.0 + PATIENCE / 2
     os.write(
         file.fileno(),
         b'Current thread 0x1 (most recent call first):\n  File "/app/views.py", line 5 in view\n',
     )
     waiting.collect(100.0)
+    waiting.collect(100.0 + PATIENCE / 2)
     assert got == []
-    waiting.collect(waiting.due)
+    waiting.collect(100.0 + PATIENCE)
     assert len(got) == 1
     assert 'File "/app/views.py", line 5 in view' in got[0]
     assert waiting.due == float("inf")
@@ -54,6 +55,7 @@ def test_everybody_who_asks_gets_the_same() -> None:
     waiting.ask(3, 100.0, one.append)
     waiting.ask(3, 100.1, other.append)
     os.write(file.fileno(), b"Thread 0x1")
+    waiting.collect(100.0 + PATIENCE / 2)
     waiting.collect(100.0 + PATIENCE)
     assert one == other == ["Thread 0x1"]
     waiting.bury(3)
@@ -70,6 +72,20 @@ def test_a_worker_that_dies_or_writes_nothing_keeps_nobody_waiting() -> None:
     assert got == ["", ""]
 
 
+def test_a_dump_is_handed_out_whole() -> None:
+    waiting = Dumps(Log(), lambda key, number: None)  # type: ignore[arg-type]
+    file = StackFile()
+    waiting.add(1, file)
+    got: list[str] = []
+    waiting.ask(1, 0.0, got.append)
+    for _ in range(3):
+        os.write(file.fileno(), b"more ")
+        waiting.collect(waiting.due)
+        assert got == []
+    waiting.collect(waiting.due)
+    assert got == ["more more more"]
+
+
 def test_a_worker_without_a_processor_is_given_time() -> None:
     waiting = Dumps(Log(), lambda key, number: None)  # type: ignore[arg-type]
     file = StackFile()
@@ -78,9 +94,10 @@ def test_a_worker_without_a_processor_is_given_time() -> None:
     waiting.ask(1, 0.0, got.append)
     waiting.collect(PATIENCE)
     assert got == []
-    assert waiting.due == 2 * PATIENCE
+    assert PATIENCE < waiting.due < LONGEST
     os.write(file.fileno(), b"Thread 0x1")
-    waiting.collect(2 * PATIENCE)
+    waiting.collect(waiting.due)
+    waiting.collect(waiting.due)
     assert got == ["Thread 0x1"]
     waiting.ask(1, 10.0, got.append)
     waiting.collect(10.0 + LONGEST)

@@ -12,7 +12,7 @@ from arbiter.supervisor.book import FOREVER
 from arbiter.supervisor.service import BACKED_UP, Bounds, Connection, Service
 from arbiter.supervisor.watch import Watch
 
-BOUNDS = Bounds(connections=4, out=1 << 20, out_all=3 << 20, stalled=10.0)
+BOUNDS = Bounds(connections=4, out=1 << 20, out_all=3 << 20, stalled=10.0, farewell=b"full")
 
 
 class Echo:
@@ -98,12 +98,14 @@ def test_a_full_house_lets_the_one_go_that_was_silent_longest(bench: Bench) -> N
     bench.connect()
     assert [handler.gone for handler in bench.handlers] == [False, True, False, False, False]
     assert len(bench.service) == 4
+    assert peers[1].recv(10) == b"full"
 
 
 def test_who_is_waited_for_stays(bench: Bench) -> None:
     for _ in range(4):
         bench.connect(b"keep")
     late = bench.connect()
+    assert late.recv(10) == b"full"
     assert late.recv(10) == b""
     assert not any(handler.gone for handler in bench.handlers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -69,13 +70,35 @@ def test_an_idle_loop_may_sleep(clock: Clock) -> None:
     lag.close()
 
 
+def block(lag: LoopLag) -> None:
+    """Hold the loop up until its stack is being taken: its head is written, the frames may be to come."""
+    until, fd = time.monotonic() + 30, lag._file.fileno()  # type: ignore[union-attr]
+    while os.fstat(fd).st_size == 0:
+        assert time.monotonic() < until
+
+
 def test_the_stack_is_taken_while_it_is_blocked() -> None:
+    """Also if the loop goes on just while it is being written: the whole of it is told."""
     log = Log()
     lag = LoopLag(0.05, Scoreboard(1).row(0), log)  # type: ignore[arg-type]
-    lag.turned(0.05)
-    until = time.monotonic() + 5
-    while not lag._file.written() and time.monotonic() < until:  # type: ignore[union-attr]
-        pass
-    lag.turned(0.05)
+    for _ in range(20):
+        lag.turned(0.01)
+        block(lag)
+        lag.turned(0.01)
+        assert "in test_the_stack_is_taken_while_it_is_blocked" in log.texts[-1]
+        lag.rest()
+    assert len(log.texts) == 20
     lag.close()
-    assert "test_the_stack_is_taken_while_it_is_blocked" in log.texts[0]
+
+
+def test_a_stack_that_came_too_early_is_not_told_of_another_block(clock: Clock) -> None:
+    log = Log()
+    lag = LoopLag(0.5, Scoreboard(1).row(0), log)  # type: ignore[arg-type]
+    lag.turned(1.0)
+    os.write(lag._file.fileno(), b"Timeout (0:00:01.5)!\n  what blocked it just not for too long\n")  # type: ignore[union-attr]
+    clock.now += 1.4
+    lag.turned(1.0)
+    clock.now += 2.0
+    lag.turned(1.0)
+    assert log.texts == ["the event loop was blocked for 1.0 s\n(no stack was taken)"]
+    lag.close()
