@@ -54,8 +54,17 @@ flags and environment variables is docs/settings.md."""
 # -------------------- Workers
 
 # How many worker processes serve. `auto` is one for each CPU that affinity and the control group's quota
-# allow.
+# allow. With `workers_max`: how many there are at the start; if this is not set, `workers_min`.
 # workers = 1
+
+# With `workers_max`: there are never fewer workers than this.
+# workers_min = 1
+
+# Let the number of workers follow the load, from `workers_min` to this: more at once when requests ask for
+# them and memory and processors allow it, fewer slowly when they do not (docs/autoscale.md). `auto` is one
+# for each CPU. `arbiterctl scale`, TTIN and TTOU hold a number until `arbiterctl scale auto`. 0: there are
+# `workers`.
+# workers_max = 0
 
 # How a worker serves. `sync`: WSGI, one request at a time; `threaded`: WSGI, `threads` requests at a time;
 # `asgi`: ASGI on asyncio; `auto`: what the application is (WSGI: threaded if `threads` is above 1).

@@ -116,7 +116,8 @@ def _check(config: Config) -> int:
     app = application.load(config.wsgi_app, config.worker_class, origin)
     kind = application.dispatcher_name(app, config)
     addresses = ", ".join(str(address) for address in config.bind)
-    count = f"{config.workers} {kind} worker{'s' if config.workers > 1 else ''}"
+    number = f"{config.workers_min} to {config.workers_max}" if config.workers_max else str(config.workers)
+    count = f"{number} {kind} worker{'' if number == '1' else 's'}"
     click.echo(
         f"The configuration is in order: {app.spec} is {app.kind.upper()}, for {count} on {addresses}."
     )

@@ -34,6 +34,8 @@ class Attributes:
 
     # Workers
     workers: int
+    workers_min: int
+    workers_max: int
     worker_class: str
     threads: int
     worker_connections: int

@@ -83,6 +83,22 @@ def _bind(config: Config) -> Iterator[Finding]:
         yield f"{_said(config, 'reuse_port')} has no effect: no address is one of TCP"
 
 
+def _scaling(config: Config) -> Iterator[Finding]:
+    least, most = config.workers_min, config.workers_max
+    if not most:
+        if config.origin("workers_min") != "default":
+            yield f"{_said(config, 'workers_min')} has no effect without workers_max"
+    elif least > most:
+        yield _fault(
+            config, "workers_min", f"is above workers_max = {most}", "Lower it, or raise workers_max."
+        )
+    elif not least <= config.workers <= most:
+        problem = f"lies outside of workers_min = {least} and workers_max = {most}"
+        yield _fault(
+            config, "workers", problem, "Leave it out to start with workers_min, or write one within."
+        )
+
+
 def _threads(config: Config) -> Iterator[Finding]:
     if config.threads > 1 and config.worker_class == "asgi":
         yield f"{_said(config, 'threads')} has no effect: an asgi worker serves from one thread"
@@ -168,6 +184,7 @@ _RULES: Final[tuple[tuple[tuple[str, ...], Rule], ...]] = (
     (("chdir", "pythonpath"), _pythonpath),
     (("chdir", "tmp_upload_dir"), _upload_dir),
     (("bind", "reuse_port"), _bind),
+    (("workers", "workers_min", "workers_max"), _scaling),
     (("threads", "worker_class", "worker_connections"), _threads),
     (("max_requests", "max_requests_jitter"), _jitter),
     (("limit_request_head", "limit_request_line", "limit_request_field_size"), _head),

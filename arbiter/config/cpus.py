@@ -15,6 +15,8 @@ import math
 import os
 from collections.abc import Iterator
 
+from arbiter.config import cgroup
+
 
 def available_cpus(root: str = "/") -> int:
     """At least 1. root: where /proc and /sys are looked for.
@@ -30,30 +32,14 @@ def available_cpus(root: str = "/") -> int:
 
 def _quotas(root: str) -> Iterator[float]:
     """The CPU quotas of this process's control group and of those it lies in."""
-    mount = os.path.join(root, "sys/fs/cgroup")
-    for line in _read(os.path.join(root, "proc/self/cgroup")).splitlines():
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if number == "0" and not controllers:
-            for directory in _up(mount, path):
-                yield from _ratio(*_read(os.path.join(directory, "cpu.max")).split()[:2])
-        elif "cpu" in controllers.split(","):
-            for base in (os.path.join(mount, "cpu"), os.path.join(mount, controllers)):
-                for directory in _up(base, path):
-                    yield from _ratio(
-                        _read(os.path.join(directory, "cpu.cfs_quota_us")).strip(),
-                        _read(os.path.join(directory, "cpu.cfs_period_us")).strip(),
-                    )
-
-
-def _up(mount: str, path: str) -> Iterator[str]:
-    """The group's directory and all above it, up to the mount point.
-
-    In a container `path` is often that of the host, which is not there; the mount point then is the group.
-    """
-    parts = [part for part in path.split("/") if part not in ("", ".", "..")]
-    for length in range(len(parts), -1, -1):
-        yield os.path.join(mount, *parts[:length])
+    for version, directory in cgroup.directories("cpu", root):
+        if version == 2:
+            yield from _ratio(*cgroup.read(directory, "cpu.max").split()[:2])
+        else:
+            yield from _ratio(
+                cgroup.read(directory, "cpu.cfs_quota_us").strip(),
+                cgroup.read(directory, "cpu.cfs_period_us").strip(),
+            )
 
 
 def _ratio(quota: str = "", period: str = "100000") -> Iterator[float]:
@@ -64,11 +50,3 @@ def _ratio(quota: str = "", period: str = "100000") -> Iterator[float]:
         return
     if ratio > 0:
         yield ratio
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read(65536)
-    except OSError:
-        return ""

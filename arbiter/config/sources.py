@@ -13,7 +13,7 @@ import itertools
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import click
@@ -280,6 +280,8 @@ class _Load:
             else:
                 value = entry.setting.kind.resolve(entry.value, base)
             entries[name] = Entry(entry.setting, value, entry.origin, entry.written)
+        if entries["workers_max"].value and entries["workers"].origin == "default":
+            entries["workers"] = replace(entries["workers"], value=entries["workers_min"].value)
         return entries
 
     # -- the workers' environment

@@ -23,6 +23,7 @@ class Verb(enum.Enum):
     SCALE = "scale"
     SCALE_UP = "scale-up"
     SCALE_DOWN = "scale-down"
+    SCALE_AUTO = "scale-auto"
     RECYCLE = "recycle"
     KILL = "kill"
     DRAIN = "drain"
@@ -151,14 +152,21 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command(
         "scale N",
         Role.OPERATOR,
-        "So many workers; also `+N` and `-N`. Holds until a reload that changes `workers`.",
+        "So many workers; also `+N` and `-N`. Holds until a reload that changes `workers`; with "
+        "`workers_max` until `scale auto`.",
         Verb.SCALE,
         (),
-        (Parameter("to", "N, +N or -N.", metavar="N|+N|-N"), _WAIT),
+        (Parameter("to", "N, +N, -N or auto.", metavar="N|+N|-N|auto"), _WAIT),
     ),
     Command("scale +1", Role.OPERATOR, "One worker more.", Verb.SCALE_UP, (signal.SIGTTIN,)),
     Command(
         "scale -1", Role.OPERATOR, "One worker less, but never none.", Verb.SCALE_DOWN, (signal.SIGTTOU,)
+    ),
+    Command(
+        "scale auto",
+        Role.OPERATOR,
+        "Let the number of workers follow the load again, between `workers_min` and `workers_max`.",
+        Verb.SCALE_AUTO,
     ),
     Command(
         "recycle WORKER",

@@ -36,6 +36,8 @@ HAPPENINGS: Final[dict[str, str]] = {
     "rollback.done": "it is in force again",
     "rollback.over": "the generation before is kept no longer",
     "scale": "the number of workers has changed",
+    "scale.auto": "the number of workers follows the load, and by which figures",
+    "scale.limited": "the load needs more workers than there can be: `workers_max`, memory or processors",
     "worker.ready": "a worker serves",
     "worker.retiring": "a worker is to be replaced, and why",
     "worker.ended": "a worker that was told to go has gone",

@@ -158,10 +158,15 @@ def summary(status: dict[str, Any], now: float) -> list[str]:
     workers = status["workers"]
     rate = sum(worker.get("rate", 0.0) for worker in workers)
     ready = "ready" if arbiter["ready"] else f"NOT READY: {clean(arbiter['not_ready_because'])}"
+    scaling = arbiter.get("scaling", {"mode": "fixed"})  # an arbiter of an older version may answer
+    follows = ""
+    if scaling["mode"] != "fixed":
+        held = "held, else " if scaling["mode"] == "pinned" else ""
+        follows = f" ({held}{scaling['least']} to {scaling['most']} by load)"
     lines = [
         f"{clean(arbiter['name'])} (pid {arbiter['pid']}), arbiter {clean(arbiter['version'])}, "
         f"up {duration(arbiter['uptime'])}",
-        f"{ready}; {arbiter['serving']} of {arbiter['wanted']} workers serve, "
+        f"{ready}; {arbiter['serving']} of {arbiter['wanted']} workers serve{follows}, "
         f"generation {arbiter['generation']}, {rate:.1f} requests/s",
     ]
     for listener in status["listeners"]:

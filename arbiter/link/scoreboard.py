@@ -209,6 +209,14 @@ class Row:
         words = self.words
         return sum(1 for at, _ in _SPOTS if words[at]) + int(words[_OVERFLOW])
 
+    def spent_ns(self, now_ns: int) -> int:
+        """How long requests have been in work, all together, those under way (in a lane) until `now_ns`: what
+        it grows by in a time is how many there were on the average.
+        """
+        words = self.words
+        under_way = sum(now_ns - since for at, _ in _SPOTS if (since := int(words[at])))
+        return under_way + int(words[_DURATION])
+
     @property
     def in_hand(self) -> int:
         """Requests in work, for the worker whose row it is; costs nothing."""

@@ -59,6 +59,7 @@ def arbiter(view: View, now: float) -> dict[str, Any]:
         "not_ready_because": why,
         "serving": serving,
         "wanted": len(book.slots),
+        "scaling": scaling(view),
         "generation": book.generation,
         "rolling_out": book.rollout.generation if book.rollout else None,
         "paused": book.paused,
@@ -66,6 +67,18 @@ def arbiter(view: View, now: float) -> dict[str, Any]:
         "pss": own.get("pss", 0) * 1024,
         "waits": max(0.0, book.backoff.until - now) if book.backoff.until else 0.0,
     }
+
+
+def scaling(view: View) -> dict[str, Any]:
+    """Whether the number of workers follows the load ("auto"), is held ("pinned") or does neither ("fixed"),
+    and its bounds; `needed`: workers that the load asks for, 0 if nobody looks.
+    """
+    book = view.book
+    mode = "fixed"
+    if book.rules.most:
+        mode = "pinned" if book.pinned else "auto"
+    least, most = book.bounds
+    return {"mode": mode, "least": least, "most": most, "needed": view.needed}
 
 
 def worker(view: View, child: Child, size: dict[str, int], now: float) -> dict[str, Any]:

@@ -46,6 +46,7 @@ from arbiter.supervisor.outside import Outside
 from arbiter.supervisor.policy import Policy
 from arbiter.supervisor.procfs import OomCounter, shared_mib
 from arbiter.supervisor.recycle import Bounds, Recycler
+from arbiter.supervisor.scaler import Scaler
 from arbiter.supervisor.states import SERVING
 from arbiter.supervisor.systemd import Notifier
 from arbiter.supervisor.trial import Trial
@@ -74,7 +75,7 @@ class Arbiter:
         self.generations = {first.number: first}
         self.current = first
         self.loader = loader
-        rows = first.config.workers * ROWS_PER_SLOT + SPARE_ROWS
+        rows = max(first.config.workers, first.config.workers_max) * ROWS_PER_SLOT + SPARE_ROWS
         self.policy = Policy(
             Book(first.rules, generation=first.number, newest=first.number, most=rows // ROWS_PER_SLOT)
         )
@@ -94,6 +95,7 @@ class Arbiter:
         self._recycler = Recycler()
         self._oom = OomCounter()
         self.outside = self._make_outside()
+        self._scaler = Scaler(self.outside.view, self.watch)
         self._watchdog_due = 0.0 if notifier.interval else FOREVER
         self._trial: Trial | None = None
         self._pending: deque[ev.Event] = deque()
@@ -124,7 +126,9 @@ class Arbiter:
         self.watch.install()
         self._perform(self.policy.start(time.monotonic()))
         while self.status is None:
+            self._scaler.arm()
             happened = self.watch.wait(self._until_due())
+            self._scaler.disarm()
             now = time.monotonic()
             self._pending.extend(happened or (ev.Tick(),))
             self._pending.extend(self._look(now))
@@ -170,7 +174,7 @@ class Arbiter:
     def _until_due(self) -> float:
         now = time.monotonic()
         due = min(self.policy.wake_at(), self._health.due, self._recycler.due)
-        due = min(due, self._watchdog_due, self._dumps.due, self.outside.due)
+        due = min(due, self._watchdog_due, self._dumps.due, self.outside.due, self._scaler.due)
         if self._trial is not None:
             due = min(due, self._trial.deadline)
         return FOREVER if due == FOREVER else max(0.0, due - now)
@@ -195,6 +199,7 @@ class Arbiter:
         return [
             *self._health.look(watched, patience, now),
             *self._recycler.look(watched, bounds, now),
+            *self._scaler.look(now),
         ]
 
     def _loads(self) -> dict[int, int]:

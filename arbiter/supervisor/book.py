@@ -20,7 +20,7 @@ FOREVER = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings the policy goes by, of one generation. Seconds, except `workers` and `surge` (counts)."""
+    """The settings the policy goes by, of one generation. Seconds, except for counts of workers."""
 
     workers: int
     boot_timeout: float
@@ -36,6 +36,9 @@ class Rules:
     """Whether workers are forked from a mold: "on", "auto" (if the application survives a fork) or "off"."""
     rollback_keep: float = 0.0
     """How long the mold of the generation before is kept."""
+    least: int = 1
+    most: int = 0
+    """Bounds between which the number of workers follows the load; `most` 0: it does not."""
 
 
 class Phase(enum.Enum):
@@ -154,6 +157,8 @@ class Book:
     reload_again: bool = False
     """A reload was asked for while one was being read."""
     paused: bool = False
+    pinned: bool = False
+    """An operator holds the number of workers, which would follow the load."""
     withheld: bool = False
     """An operator wants load balancers to turn away: not ready, though all goes on."""
     most: int = 4096
@@ -170,6 +175,13 @@ class Book:
     backoff: Backoff = field(default_factory=Backoff)
     casting: Backoff = field(default_factory=Backoff)
     """The same, for molds."""
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """From how many slots to how many there may be."""
+        if not self.rules.most:
+            return 1, self.most
+        return min(self.rules.least, self.most), min(self.rules.most, self.most)
 
     @property
     def wanted_generation(self) -> int:

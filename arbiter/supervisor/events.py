@@ -31,6 +31,18 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Needed:
+    """The load asks for `workers`, and `why`; `limit`: why it gets fewer than it needs. `loads` as in
+    `Asked`.
+    """
+
+    workers: int
+    why: str
+    limit: str = ""
+    loads: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Forked:
     """Child `key` exists."""
 
@@ -175,6 +187,7 @@ class Tick:
 
 Event: TypeAlias = (
     Asked
+    | Needed
     | Forked
     | ForkFailed
     | MoldReady

@@ -48,4 +48,6 @@ class Generation:
             drain_delay=config.drain_delay,
             preload=preload_of(config),
             rollback_keep=config.rollback_keep,
+            least=config.workers_min,
+            most=config.workers_max,
         )

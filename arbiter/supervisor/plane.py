@@ -284,13 +284,15 @@ class Session:
 
     def _scale(self, request: Request) -> Iterator[ev.Event]:
         text: str = request.arguments["to"]
+        if text == "auto":
+            return self._ask(request, Verb.SCALE_AUTO)
         digits = text.lstrip("+-")
         if len(text) - len(digits) > 1 or not digits.isascii() or not digits.isdigit() or len(digits) > 6:
-            raise Fault(FaultKind.USAGE, f"{text!r} is not a number of workers: write N, +N or -N")
+            raise Fault(FaultKind.USAGE, f"{text!r} is not a number of workers: write N, +N, -N or auto")
         verb = {"+": Verb.SCALE_UP, "-": Verb.SCALE_DOWN}.get(text[0], Verb.SCALE)
-        most = self._view.book.most
-        if verb is Verb.SCALE and not 1 <= int(digits) <= most:
-            raise Fault(FaultKind.REFUSED, f"there can be from 1 to {most} workers, not {int(digits)}")
+        least, most = self._view.book.bounds
+        if verb is Verb.SCALE and not least <= int(digits) <= most:
+            raise Fault(FaultKind.REFUSED, f"there can be from {least} to {most} workers, not {int(digits)}")
         return self._ask(request, verb, goal=waits.Scaled(), amount=int(digits))
 
     def _recycle(self, request: Request) -> Iterator[ev.Event]:

@@ -27,6 +27,7 @@ from arbiter.supervisor.book import FOREVER, Book, Child, Phase, Rollout
 from arbiter.supervisor.causes import describe
 from arbiter.supervisor.molding import Molding
 from arbiter.supervisor.moves import QUIT_PATIENCE
+from arbiter.supervisor.scaling import Scaling
 from arbiter.supervisor.states import LEAVING, SERVING, Input, State
 
 RUNG: Final = 1.0
@@ -42,13 +43,14 @@ CORPSES: Final = 200
 """Requests remembered for that."""
 
 
-class Policy(Molding):
+class Policy(Molding, Scaling):
     """Decides; see the module's text. `book` is its only state."""
 
     def __init__(self, book: Book) -> None:
         super().__init__(book)
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             ev.Asked: self._asked,
+            ev.Needed: self._needed,
             ev.Forked: self._forked,
             ev.ForkFailed: self._fork_failed,
             ev.MoldReady: lambda event, now: None,  # of one that is gone
@@ -71,6 +73,7 @@ class Policy(Molding):
             Verb.SCALE: lambda event, now: self._resize(event.amount, event),
             Verb.SCALE_UP: lambda event, now: self._resize(len(self.book.slots) + event.amount, event),
             Verb.SCALE_DOWN: lambda event, now: self._resize(len(self.book.slots) - event.amount, event),
+            Verb.SCALE_AUTO: self._release,
             Verb.RECYCLE: self._recycle,
             Verb.KILL: self._kill_at_will,
             Verb.DRAIN: lambda event, now: self._withhold(True, event.origin),
@@ -172,21 +175,6 @@ class Policy(Molding):
         self._say(logging.INFO, "arbiter.paused", text)
         book.paused = True
 
-    def _resize(self, wanted: int, event: ev.Asked) -> None:
-        book = self.book
-        before = len(book.slots)
-        wanted = min(max(1, wanted), max(book.most, before))
-        while len(book.slots) < wanted:
-            book.slots.add(next(slot for slot in range(1, wanted + 1) if slot not in book.slots))
-        while len(book.slots) > wanted:
-            book.slots.discard(self._idlest(event))
-        if len(book.slots) != before:
-            text = f"{event.verb.value} ({event.origin}): {before} -> {len(book.slots)} workers"
-            self._say(logging.INFO, "scale", text, before=before, workers=len(book.slots))
-            self._do(act.Resized(len(book.slots), before))
-        elif event.verb is not Verb.RELOAD:
-            self._ignore(event, f"there are {before} workers, of at least 1 and at most {book.most}")
-
     def _recycle(self, event: ev.Asked, now: float) -> None:
         child = self.book.children.get(event.key)
         if child is None or child.state not in SERVING:
@@ -206,15 +194,6 @@ class Policy(Molding):
         self.book.withheld = withheld
         name, word = ("readiness.off", "not ready") if withheld else ("readiness.on", "ready again")
         self._say(logging.INFO, name, f"{word} ({origin}); serving goes on")
-
-    def _idlest(self, event: ev.Asked) -> int:
-        """The slot whose loss hurts least: empty, then least loaded, then the highest number."""
-
-        def load(slot: int) -> tuple[int, int]:
-            loads = [event.loads.get(child.key, 0) for child in self.book.serving(slot)]
-            return (min(loads) if loads else -1, -slot)
-
-        return min(self.book.slots, key=load)
 
     # -- configurations
 
@@ -578,8 +557,6 @@ class Policy(Molding):
         text = f"{word} done: generation {book.generation}"
         self._say(logging.INFO, f"{word}.done", text, generation=book.generation)
         self._do(act.Settled(f"generation {book.generation}"))
-        if book.rules.workers != before.workers:
-            asked = ev.Asked(Verb.RELOAD, f"workers = {book.rules.workers}")
-            self._resize(book.rules.workers, asked)
-            self._trim(now)
-            self._fill(now)
+        self._refit(before)
+        self._trim(now)
+        self._fill(now)

@@ -71,6 +71,11 @@ def _master(reading: Reading, view: View, now: float) -> None:
     reading.add("ready", 0 if view.readiness()[1] else 1)
     reading.add("generation", book.generation)
     reading.add("workers_wanted", len(book.slots))
+    if book.rules.most:
+        reading.add("workers_max", book.bounds[1])
+        reading.add("workers_pinned", 1 if book.pinned else 0)
+        if view.needed:
+            reading.add("workers_needed", view.needed)
     for cause in (*sorted(CAUSES), *_DEATHS, "other"):
         reading.add("worker_restarts", journal.causes[cause], cause)
     for verdict in _VERDICTS:

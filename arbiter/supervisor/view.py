@@ -43,6 +43,8 @@ class View:
 
     def __post_init__(self) -> None:
         self.pid = os.getpid()
+        self.needed = 0
+        """Workers that the load asks for, while their number follows it; else 0. The scaler writes it."""
         self._sizes: dict[int, tuple[float, dict[str, int]]] = {}
 
     def row(self, key: int) -> Row | None:

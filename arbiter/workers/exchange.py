@@ -103,7 +103,7 @@ class Exchanges:
         self._proxy_mode = config.proxy_protocol
         self._proxies = TrustedPeers(config.proxy_allow_ips)
         self._multithread = multithread
-        self._multiprocess = config.workers > 1
+        self._multiprocess = max(config.workers, config.workers_max) > 1
         self._root_path = config.root_path
         self._errors = ErrorStream(_errors_sink(ctx.log))
         self._bases: dict[socket.socket, Environ] = {}

@@ -110,7 +110,7 @@ def _call_wsgi(app: Application, config: Config, target: Target) -> None:
         root_path=config.root_path,
         errors=sys.stderr,
         multithread=config.threads > 1,
-        multiprocess=config.workers > 1,
+        multiprocess=max(config.workers, config.workers_max) > 1,
     )
     call = Call(http, _Nowhere())
     call.run(app.callable, build_environ(template, request, io.BytesIO()))

@@ -26,6 +26,9 @@ def load(directory: Path, **cli: Any) -> Any:
         ({"bind": [":1", "0.0.0.0:1"]}, "has 0.0.0.0:1 twice"),
         ({"threads": "8", "worker_connections": "4"}, "is less than threads = 8"),
         ({"access_log_format": "%(nothing)s"}, "has no atom"),
+        ({"workers_min": "5", "workers_max": "4"}, "is above workers_max = 4"),
+        ({"workers": "5", "workers_min": "2", "workers_max": "4"}, "lies outside of workers_min = 2 and"),
+        ({"workers": "1", "workers_min": "2", "workers_max": "4"}, "lies outside of workers_min = 2 and"),
         ({"initgroups": True, "user": "54321"}, "user 54321 has no name"),
     ],
 )
@@ -50,6 +53,7 @@ def test_uvloop_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ({"threads": "2", "worker_class": "asgi"}, "threads = 2 (--threads) has no effect"),
         ({"threads": "2", "worker_class": "sync"}, "makes the sync workers threaded ones"),
         ({"max_requests_jitter": "5"}, "has no effect without max_requests"),
+        ({"workers_min": "2"}, "workers_min = 2 (--workers-min) has no effect without workers_max"),
         ({"limit_request_line": "1M"}, "is never reached"),
         ({"daemon": True}, "has no terminal"),
         ({"worker_tmp_dir": "/dev/shm"}, "is not needed"),
@@ -66,6 +70,11 @@ def test_what_is_probably_not_meant_is_a_notice(tmp_path: Path, values: dict[str
 
 def test_the_defaults_are_in_order(tmp_path: Path) -> None:
     assert load(tmp_path).notices == ()
+
+
+def test_who_lets_the_number_follow_the_load_need_not_say_where_it_begins(tmp_path: Path) -> None:
+    assert load(tmp_path, workers_min="3", workers_max="8").workers == 3
+    assert load(tmp_path, workers="5", workers_min="3", workers_max="8").workers == 5
 
 
 def test_ports_that_the_kernel_chooses_may_be_many(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 One `World` is one history. `step()` lets one thing happen: a worker gets ready, fails, hangs, asks for a
 replacement, dies; a mold gets ready, fails, hangs, forks, dies; an operator reloads (a good, a broken, a
-hanging application, a refused configuration), rolls back, scales, pauses, stops; or time passes. After every
-decision the invariants of docs/supervision.md are checked; the seed replays a failure.
+hanging application, a refused configuration), rolls back, scales, pauses, stops; the load asks for more or
+fewer; or time passes. After every decision the invariants of docs/supervision.md are checked; the seed
+replays a failure.
 """
 
 from __future__ import annotations
@@ -175,6 +176,8 @@ class World:
             )
         elif choice < 0.62:
             self._operator_acts()
+        elif choice < 0.66:
+            self.feed(ev.Needed(self.chance.randint(0, 15), "the load", self.chance.choice(["", "no room"])))
         else:
             self.pass_time(self.chance.choice([0.01, 0.1, 1.0, 1.0, 5.0, 20.0, 40.0]))
 
@@ -324,6 +327,10 @@ class World:
         surge = self.chance.randint(1, 3)
         delay = self.chance.choice([0.0, 0.0, 3.0])
         keep = self.chance.choice([0.0, 30.0, 300.0])
+        least, most = sorted(self.chance.randint(1, 8) for _ in range(2))
+        most *= self.chance.randint(0, 1)
+        if most:
+            workers = self.chance.randint(least, most)
         preload = self.chance.choice([self.book.rules.preload, "off", "auto", "auto", "on"])
         rules = replace(
             RULES,
@@ -333,6 +340,8 @@ class World:
             drain_delay=delay,
             preload=preload,
             rollback_keep=keep,
+            least=least,
+            most=most,
         )
         self.load(number, what, rules)
 
@@ -351,7 +360,7 @@ class World:
 
     def _operator_acts(self) -> None:
         verbs = [Verb.RELOAD] * 8 + [Verb.SCALE_UP, Verb.SCALE_DOWN] * 4 + [Verb.REOPEN_LOGS, Verb.PAUSE]
-        verbs += [Verb.ROLLBACK] * 3
+        verbs += [Verb.ROLLBACK] * 3 + [Verb.SCALE_AUTO]
         verbs += [Verb.SCALE, Verb.RECYCLE, Verb.RECYCLE, Verb.KILL, Verb.DRAIN, Verb.UNDRAIN]
         if self.chance.random() < 0.01:
             verbs = [Verb.STOP, Verb.QUIT]
@@ -379,6 +388,9 @@ class World:
 
     def _check_actions(self, event: ev.Event, actions: list[act.Action], before: dict[int, State]) -> None:
         for action in actions:
+            if isinstance(action, act.Resized) and isinstance(event, ev.Needed):
+                assert not self.book.pinned, "15: the load does not change what an operator holds"
+                assert action.new > action.old or not self.book.rollout, "15: nor takes workers amid a reload"
             if isinstance(action, act.Exit):
                 assert not self.processes, "1: every child is reaped before the arbiter leaves"
                 assert not self.molds, "1: and so is every mold"
@@ -412,6 +424,9 @@ class World:
         most = len(book.slots) + max(book.rules.surge, rules.surge) + len(book.slots)
         assert coming <= most, f"6: {coming} workers for {len(book.slots)} slots"
         assert len(book.slots) >= 1, "7: there is always a slot"
+        if book.rules.most:
+            assert book.rules.least <= len(book.slots) <= book.rules.most, "14: never outside the bounds"
+        assert book.rules.most or not book.pinned, "15: what is held would follow the load otherwise"
         assert set(book.molds) == set(self.molds), "4: and on which molds"
         self._check_molds()
         self._check_rollout_ends()

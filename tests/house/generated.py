@@ -18,6 +18,7 @@ from arbiter.control.commands import COMMANDS, SIGNALLED, Role
 from arbiter.control.happenings import HAPPENINGS
 from arbiter.observe.access import ATOMS
 from arbiter.observe.metrics import FAMILIES
+from tests import autoscale
 
 ROOT = Path(__file__).parents[2]
 _PART = re.compile(r"(<!-- made from (?P<name>[\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -92,6 +93,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "arbiter.errors.ExitStatus": _statuses,
     "arbiter.observe.metrics.FAMILIES": _metrics,
     "arbiter.observe.access.ATOMS": _atoms,
+    "tests.autoscale": autoscale.table,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,22 @@ def bench(tmp_path: Path) -> Bench:
 def test_a_fresh_arbiter_shows_every_family_it_can(bench: Bench) -> None:
     names = {name for name, _ in bench.samples()}
     missing = {name for name, family in FAMILIES.items() if not names & set(family.samples)}
-    assert missing == {"arbiter_listener_queue", "arbiter_listener_queue_limit", "arbiter_events"}
+    scaling = {"arbiter_workers_needed", "arbiter_workers_max", "arbiter_workers_pinned"}
+    assert missing == {"arbiter_listener_queue", "arbiter_listener_queue_limit", "arbiter_events", *scaling}
+
+
+def test_what_follows_the_load_shows_its_bounds_and_the_need(bench: Bench) -> None:
+    book = bench.arbiter.book
+    book.rules = replace(book.rules, least=1, most=8)
+    bench.arbiter.view.needed = 3
+    samples = bench.samples()
+    assert samples["arbiter_workers_max", ()] == 8
+    assert samples["arbiter_workers_needed", ()] == 3
+    assert samples["arbiter_workers_pinned", ()] == 0
+    book.pinned, bench.arbiter.view.needed = True, 0
+    samples = bench.samples()
+    assert samples["arbiter_workers_pinned", ()] == 1
+    assert ("arbiter_workers_needed", ()) not in samples
 
 
 def test_slots_are_summed_over_the_living_and_the_dead(bench: Bench) -> None:

@@ -148,6 +148,7 @@ def test_looking_needs_no_policy(bench: Bench, word: str) -> None:
         ("scale", {"to": "5"}, Verb.SCALE, 5, 0),
         ("scale", {"to": "+2"}, Verb.SCALE_UP, 2, 0),
         ("scale", {"to": "-1"}, Verb.SCALE_DOWN, 1, 0),
+        ("scale", {"to": "auto"}, Verb.SCALE_AUTO, 1, 0),
         ("recycle", {"worker": "2"}, Verb.RECYCLE, 1, 2),
         ("kill", {"worker": "40001"}, Verb.KILL, 1, 1),
         ("drain", {}, Verb.DRAIN, 1, 0),

@@ -34,12 +34,37 @@ SETTINGS: Final = (
         Workers(),
         1,
         "How many worker processes serve. `auto` is one for each CPU that affinity and the control "
-        "group's quota allow.",
+        "group's quota allow. With `workers_max`: how many there are at the start; if this is not set, "
+        "`workers_min`.",
         flags=("-w", "--workers"),
         effect=Effect.IN_PLACE,
         variables=("WEB_CONCURRENCY",),
         least=1,
         most=4096,
+    ),
+    Setting(
+        "workers_min",
+        Integer(),
+        1,
+        "With `workers_max`: there are never fewer workers than this.",
+        flags=("--workers-min",),
+        effect=Effect.IN_PLACE,
+        least=1,
+        most=4096,
+    ),
+    Setting(
+        "workers_max",
+        Workers(),
+        0,
+        "Let the number of workers follow the load, from `workers_min` to this: more at once when requests "
+        "ask for them and memory and processors allow it, fewer slowly when they do not (docs/autoscale.md). "
+        "`auto` is one for each CPU. `arbiterctl scale`, TTIN and TTOU hold a number until "
+        "`arbiterctl scale auto`. 0: there are `workers`.",
+        flags=("--workers-max",),
+        effect=Effect.IN_PLACE,
+        least=1,
+        most=4096,
+        zero=True,
     ),
     Setting(
         "worker_class",
