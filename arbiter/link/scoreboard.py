@@ -217,11 +217,6 @@ class Row:
         under_way = sum(now_ns - since for at, _ in _SPOTS if (since := int(words[at])))
         return under_way + int(words[_DURATION])
 
-    @property
-    def in_hand(self) -> int:
-        """Requests in work, for the worker whose row it is; costs nothing."""
-        return LANES - len(self._free) + int(self.words[_OVERFLOW])
-
     def lanes(self) -> list[Lane]:
         """The requests in work, the oldest first."""
         found = []

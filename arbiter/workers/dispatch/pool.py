@@ -50,6 +50,8 @@ class Pool(Core):
     def __init__(self, ctx: WorkerContext) -> None:
         super().__init__(ctx, multithread=True)
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._given: list[None] = []
+        """As long as there are requests in the queue or in a thread's hands: append and pop are atomic."""
         self._count = max(1, ctx.config.threads)
         self._threads = [
             threading.Thread(target=self._work, name=f"arbiter-{index}", daemon=True)
@@ -76,7 +78,7 @@ class Pool(Core):
 
     def room(self) -> int:
         """None while every thread has its hands full: an idle sibling is the better place then."""
-        if self._queue.qsize() + self._row.in_hand >= self._count:
+        if len(self._given) >= self._count:
             return 0
         return super().room()
 
@@ -86,6 +88,7 @@ class Pool(Core):
         conn.deadline = FOREVER
         conn.request = request
         conn.started_ns = time.monotonic_ns()
+        self._given.append(None)
         self._queue.put((conn, request, stream, length))
         return None
 
@@ -108,6 +111,7 @@ class Pool(Core):
                 return
             work.conn = job[0]
             self._take_one(*job)
+            self._given.pop()
             work.conn = None
             del job  # nothing of a request is kept alive by an idle thread
             if not self.acceptor.watching and self.room() > 0:
