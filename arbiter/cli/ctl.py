@@ -117,7 +117,14 @@ def _word(row: Command) -> click.Command:
     def callback(ctx: click.Context, /, as_json: bool, **arguments: Any) -> int:
         where: Where = ctx.obj
         where.json = where.json or as_json
-        return SHOWN.get(row.word, _plainly)(where, row, arguments)
+        try:
+            return SHOWN.get(row.word, _plainly)(where, row, arguments)
+        except (Fault, ControlError) as error:
+            if where.json:
+                status = STATUSES[error.kind] if isinstance(error, Fault) else error.status
+                said = {"status": int(status), "name": status.name, "message": str(error)}
+                click.echo(json.dumps({"fault": said}))
+            raise
 
     return click.Command(
         row.word,

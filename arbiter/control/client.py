@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from arbiter.control import places
 from arbiter.control import session as wire
@@ -24,7 +24,7 @@ from arbiter.errors import ControlError, ControlStatus
 
 PATIENCE = 10.0
 """Seconds until an answer must have come."""
-PROBE = 2.0
+PROBE = 5.0
 """Seconds given to each arbiter there is to say its name."""
 _PAUSES = (0.02, 0.5)
 """Seconds between two attempts at an arbiter that has no room, at first and at most."""
@@ -115,7 +115,8 @@ class Client:
                 _check_owner(self._socket, self.path)
         except BlockingIOError as error:
             self._socket.close()
-            raise self._silent() from error
+            text = f"{self.path}: no room in its queue in {self._patience:g} s: it hangs, or others crowd it"
+            raise ControlError(text, status=ControlStatus.TIMEOUT) from error
         except OSError as error:
             self._socket.close()
             raise _unreachable(self.path, error) from error
@@ -165,7 +166,7 @@ class Client:
             self._socket.sendall(wire.request(number, word, given))
 
     def _silent(self) -> ControlError:
-        text = f"{self.path}: no answer in {self._patience:g} s: the arbiter's loop does not turn"
+        text = f"{self.path}: no answer in {self._patience:g} s: the arbiter {_state(self._socket)}"
         return ControlError(text, status=ControlStatus.TIMEOUT)
 
     def _read(self) -> dict[str, Any] | None:
@@ -178,6 +179,13 @@ class Client:
             except Fault as fault:
                 raise ControlError(f"{self.path}: this is no arbiter: {fault}") from fault
         return self._waiting.pop(0)
+
+
+_STATES: Final = {
+    b"T": "is stopped (SIGSTOP); `kill -CONT` lets it go on",
+    b"t": "is stopped by a debugger",
+    b"D": "is held by the kernel: a disk, or a network file system, does not answer",
+}
 
 
 def _fault(message: dict[str, Any]) -> Fault:
@@ -200,6 +208,17 @@ def _unreachable(path: str, error: OSError) -> ControlError:
     if isinstance(error, ConnectionRefusedError | FileNotFoundError):
         return ControlError(f"{path}: no arbiter serves this socket", status=ControlStatus.NOT_FOUND)
     return ControlError(f"{path}: {error.strerror or error}", status=ControlStatus.GONE)
+
+
+def _state(sock: socket.socket) -> str:
+    """Why the process at the other end says nothing, as far as the kernel tells."""
+    try:
+        pid, _, _ = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state = file.read().rpartition(b") ")[2][:1]
+    except (OSError, AttributeError, struct.error):
+        return "does not turn its loop"
+    return f"(pid {pid}) {_STATES.get(state, 'does not turn its loop')}"
 
 
 def _check_owner(sock: socket.socket, path: str) -> None:

@@ -50,6 +50,8 @@ HAPPENINGS: Final[dict[str, str]] = {
     "worker.unkillable": "a killed worker is still there: the kernel holds it",
     "request.slow": "a request is in work for longer than `slow_request`; with its stacks",
     "request.poison": "several workers died while the same request was in work",
+    "logs.reopened": "USR1: the log files are open anew",
+    "logs.failed": "the arbiter could not open one; the old one is in use",
     "control.act": "somebody changes something through the control socket",
     "control.denied": "somebody was turned away from it",
     "policy.impossible": "a worker did what cannot be: a bug in arbiter",

@@ -214,7 +214,8 @@ def show_lines(answer: dict[str, Any]) -> Iterator[str]:
     if "requests" in worker:
         yield from _pairs(worker)
     yield ""
-    yield f"{len(answer['requests'])} requests in work" if answer["requests"] else "no request in work"
+    count = len(answer["requests"])
+    yield f"{count or 'no'} {'requests' if count > 1 else 'request'} in work"
     for request in answer["requests"]:
         yield f"  {duration(request['age']):>7}  {clean(request['text'])}"
     if answer["events"]:

@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import signal
+import sys
 import tempfile
 from typing import Final
 
@@ -66,7 +67,7 @@ def trim(stacks: str) -> str:
     lines: list[str] = []
     for line in stacks.rstrip().splitlines():
         frame = _FRAME.fullmatch(line)
-        if frame and (frame[1].startswith(_OURS) or frame[1] in _THEIRS):
+        if frame and (frame[1].startswith(_OURS) or frame[1] in _THEIRS or frame[1] == sys.argv[0]):
             continue
         if not frame and lines and not lines[-1].startswith(" ") and lines[-1].endswith("first):"):
             lines.append("  (waiting in arbiter)")

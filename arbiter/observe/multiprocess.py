@@ -1,9 +1,9 @@
 """The application's own metrics with prometheus_client in several processes.
 
-Neighbours: a worker calls `key_by` before it loads the application, the arbiter `clean` at the start and
-`bury` when it has reaped a worker. Its one rule: files are keyed by a worker's row of the scoreboard, a small
-number that is taken by one process at a time and then by the next, so there are never more files than there
-were workers at once, and counters go on where the dead one's stopped.
+Neighbours: a worker calls `key_by` before it loads the application, a mold that and `withdraw`, the arbiter
+`clean` at the start and `bury` when it has reaped a worker. Its one rule: files are keyed by a worker's row
+of the scoreboard, a small number that is taken by one process at a time and then by the next, so there are
+never more files than there were workers at once, and counters go on where the dead one's stopped.
 
 prometheus_client keys its files by process id, so every restart leaves files behind that each scrape reads.
 https://prometheus.github.io/client_python/multiprocess/
@@ -42,9 +42,18 @@ def clean(directory: str) -> None:
 
 def bury(directory: str, row: int) -> None:
     """A worker has gone: what it measured as alive is no more; what it counted stays."""
+    _remove_all(directory, row, "gauge_live")
+
+
+def withdraw(row: int) -> None:
+    """In a mold that has loaded the application: its gauges are nobody's, and would be the least of all."""
+    _remove_all(os.environ.get(VARIABLE, ""), row, "gauge_")
+
+
+def _remove_all(directory: str, row: int, kind: str) -> None:
     for name in _names(directory):
         found = _FILE.fullmatch(name)
-        if found and found[1].startswith("gauge_live") and int(found[2]) == row:
+        if found and found[1].startswith(kind) and int(found[2]) == row:
             _remove(directory, name)
 
 

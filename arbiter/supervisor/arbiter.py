@@ -474,16 +474,20 @@ class Arbiter:
     # -- the rest
 
     def _reopen(self, action: act.Reopen) -> None:
+        problem = ""
         try:
             self.logs.reopen()
         except OperatorError as error:
-            self.log.error("%s", error, event="logs.failed")
+            problem = str(error)
         for key in self._rows:
             child = self.policy.book.children.get(key)
             if child is not None and child.state in SERVING:
                 self.watch.send(key, signal.SIGUSR1)
         self._foundry.reopen_logs()
-        self.log.info("logs reopened", event="logs.reopened")
+        if problem:
+            self.outside.say(logging.ERROR, "logs.failed", problem, {})
+        else:
+            self.outside.say(logging.INFO, "logs.reopened", "logs reopened", {})
 
     def _resized(self, action: act.Resized) -> None:
         self.current.server.num_workers = action.new

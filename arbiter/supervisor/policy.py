@@ -234,7 +234,7 @@ class Policy(Molding, Scaling):
         failed, word = book.rollout.generation, "rollback" if book.rollout.back else "reload"
         book.rollout = None
         tail = f"\n{report.rstrip()}" if report else ""
-        text = f"{word} failed: {problem}; generation {book.generation} goes on{tail}"
+        text = f"{word} failed: {problem.rstrip('.')}; generation {book.generation} goes on{tail}"
         self._say(logging.ERROR, f"{word}.failed", text, generation=failed)
         self._withdraw(failed, f"its {word} failed", now)
         self._do(act.Settled(f"{word} failed; generation {book.generation} goes on"))

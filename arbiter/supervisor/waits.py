@@ -6,6 +6,7 @@ a wait ends by what is said (`control.happenings`) or by what the book shows, ne
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Protocol
 
 from arbiter.control.session import Fault, FaultKind
@@ -108,10 +109,12 @@ class Wait:
         self._goal = goal
         self._said: list[str] = []
         self._ignored: list[str] = []
+        self._failed = False
 
     def decided(self, said: list[Happening], book: Book) -> None:
         """The policy has dealt with one of the events."""
         self._outstanding -= 1
+        self._failed = self._failed or any(one.level >= logging.ERROR for one in said)
         self._said += [one.text for one in said if one.name != "arbiter.ignored"]
         self._ignored += [one.text for one in said if one.name == "arbiter.ignored"]
         if self._outstanding or self.ended:
@@ -119,31 +122,35 @@ class Wait:
         if self._ignored and not self._said:
             self._end(Fault(FaultKind.REFUSED, "\n".join(self._ignored)))
         elif self._goal is None:
-            self._end("\n".join(self._said))
+            what = "\n".join(self._said)
+            self._end(Fault(FaultKind.FAILED, what) if self._failed else what)
         else:
             self._goal.begin(book)
             for happening in said:
-                self.asker.tell(self.number, happening)
-                self._judge(self._goal.heard(happening))
+                self._weigh(happening, self._goal.heard(happening))
 
     def heard(self, happening: Happening) -> None:
         """Something was said."""
         if self._goal is None or self._outstanding or self.ended:
             return
-        self.asker.tell(self.number, happening)
         if happening.name == "arbiter.stopping" and not isinstance(self._goal, Stopped):
             self._end(Fault(FaultKind.REFUSED, happening.text))
         else:
-            self._judge(self._goal.heard(happening))
+            self._weigh(happening, self._goal.heard(happening))
 
     def seen(self, book: Book) -> None:
         """All that was pending is settled."""
         if self._goal is not None and not self._outstanding and not self.ended:
-            self._judge(self._goal.seen(book))
+            verdict = self._goal.seen(book)
+            if verdict is not None:
+                self._end(verdict)
 
-    def _judge(self, verdict: str | Fault | None) -> None:
+    def _weigh(self, happening: Happening, verdict: str | Fault | None) -> None:
+        """What ends the wait is told by its end, and not twice."""
         if verdict is not None:
             self._end(verdict)
+        elif not self.ended:
+            self.asker.tell(self.number, happening)
 
     def _end(self, verdict: str | Fault) -> None:
         if not self.ended:

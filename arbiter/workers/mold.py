@@ -161,6 +161,7 @@ class Mold:
             for warning in django_checks.run(config.django_check, config.origin("django_check")):
                 self.log.warning("Django's checks: %s", warning, event="mold.check")
         warm_up(self.app, config, self._enter)
+        multiprocess.withdraw(self.setup.rows)
         self._enter("fork safety")
         gc.collect()
         notes += hygiene.tidy()

@@ -132,6 +132,24 @@ def test_a_stop_ends_with_the_arbiter_and_nothing_else_does(client: type[Client]
     assert run("reload", "--wait") == ControlStatus.GONE
 
 
+@pytest.mark.parametrize(
+    ("problem", "status"),
+    [
+        (Fault(FaultKind.REFUSED, "there is no worker 9"), ControlStatus.REFUSED),
+        (ControlError("no answer", status=ControlStatus.TIMEOUT), ControlStatus.TIMEOUT),
+    ],
+)
+def test_json_says_also_what_went_wrong(
+    problem: Exception, status: ControlStatus, client: type[Client], capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.answers["ping"] = problem
+    assert run("ping", "--json") == status
+    said = capsys.readouterr()
+    fault = {"status": int(status), "name": status.name, "message": str(problem)}
+    assert json.loads(said.out) == {"fault": fault}
+    assert str(problem) in said.err
+
+
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_json_goes_before_or_after_the_word(
     client: type[Client], capsys: pytest.CaptureFixture[str], place: str

@@ -42,7 +42,7 @@ def test_user_and_group() -> None:
     assert Group().show(0) == repr(group)
 
 
-@pytest.mark.parametrize("value", ["nobody-of-that-name", -1, 1 << 40, True, 1.5, [0]])
+@pytest.mark.parametrize("value", ["nobody-of-that-name", "a\0b", "\udcff", -1, 1 << 40, True, 1.5, [0]])
 def test_no_user(value: Any) -> None:
     for kind in (User(), Group()):
         with pytest.raises(Unreadable):

@@ -77,6 +77,17 @@ def test_an_application_without_a_lifespan() -> None:
         assert worker.log.records == [("info", "the application has no lifespan (no lifespan here)", "")]
 
 
+def test_an_exception_without_a_text_is_named() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError
+        await hello(scope, receive, send)
+
+    with serving(app) as worker:
+        assert fetch(worker, request()).status == 200
+        assert worker.log.records == [("info", "the application has no lifespan (NotImplementedError)", "")]
+
+
 @pytest.mark.parametrize("how", ["raise", "return", "exit"])
 def test_auto_goes_on_after_a_broken_startup(how: str) -> None:
     """asgi.md 86: as the specification asks; but one that knew what it was asked is told of with its

@@ -18,6 +18,7 @@ from arbiter.control.commands import COMMANDS, SIGNALLED, Role
 from arbiter.control.happenings import HAPPENINGS
 from arbiter.observe.access import ATOMS
 from arbiter.observe.metrics import FAMILIES
+from arbiter.observe.names import NAMES
 from tests import autoscale
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,11 @@ def _words() -> str:
 def _happenings() -> str:
     rows = [f"| `{name}` | {meaning} |" for name, meaning in HAPPENINGS.items()]
     return "\n".join(["| event | what has happened |", "| --- | --- |", *rows])
+
+
+def _records() -> str:
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in NAMES.items()]
+    return "\n".join(["| name | what happened |", "| --- | --- |", *rows])
 
 
 def _metrics() -> str:
@@ -93,6 +99,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "arbiter.errors.ExitStatus": _statuses,
     "arbiter.observe.metrics.FAMILIES": _metrics,
     "arbiter.observe.access.ATOMS": _atoms,
+    "arbiter.observe.names": _records,
     "tests.autoscale": autoscale.table,
 }
 

@@ -49,9 +49,18 @@ def test_what_a_dead_worker_measured_as_alive_goes_with_it(directory: Path) -> N
     ]
 
 
+def test_a_mold_has_no_gauges(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (directory / "gauge_min_0.db").touch()
+    monkeypatch.setenv(multiprocess.VARIABLE, str(directory))
+    multiprocess.withdraw(0)
+    left = ["counter_0.db", "gauge_livesum_1.db", "histogram_12.db", "mine.db"]
+    assert sorted(os.listdir(directory)) == left
+
+
 def test_no_directory_is_nothing(tmp_path: Path) -> None:
     multiprocess.clean("")
     multiprocess.bury(str(tmp_path / "gone"), 3)
+    multiprocess.withdraw(3)
 
 
 def test_the_next_in_a_row_counts_on(tmp_path: Path) -> None:

@@ -316,14 +316,20 @@ def test_statsd_is_told_with_gunicorns_names(serve: Serve, options: list[str]) -
             wanted -= {line.split(":")[0] for line in statsd.recv(4096).decode().splitlines()}
 
 
-def test_the_applications_own_metrics_survive_its_workers(serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("preload", ["--preload", "--no-preload"])
+def test_the_applications_own_metrics_survive_its_workers(
+    serve: Serve, tmp_path: Path, preload: str
+) -> None:
+    """Also when the application was imported in a mold: each worker counts by its own number."""
     pytest.importorskip("prometheus_client")
     (tmp_path / "counted.py").write_text(
-        "from prometheus_client import CollectorRegistry, Counter, generate_latest\n"
+        "from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest\n"
         "from prometheus_client.multiprocess import MultiProcessCollector\n"
         "orders = Counter('orders', 'Orders.')\n"
+        "least = Gauge('least', 'Of all processes.', multiprocess_mode='min')\n"
         "def application(environ, start_response):\n"
         "    orders.inc()\n"
+        "    least.set(5)\n"
         "    registry = CollectorRegistry()\n"
         "    MultiProcessCollector(registry)\n"
         "    body = generate_latest(registry)\n"
@@ -331,12 +337,15 @@ def test_the_applications_own_metrics_survive_its_workers(serve: Serve, tmp_path
         "    return [body]\n"
     )
     (tmp_path / "files").mkdir()
-    server = serve(
-        "-w", "1", "--max-requests", "5", "counted", env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "files")}
-    )
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "files")}
+    server = serve("-w", "1", preload, "--max-requests", "5", "counted", env=environment)
+    assert "least 5.0" in server.get(), "neither a mold's nor another's"
     first = server.workers()
-    for number in range(1, 31):
+    for number in range(2, 31):
         assert f"orders_total {number}.0" in server.get()
     until(lambda: not first & server.workers(), "a successor")
     assert "orders_total 31.0" in server.get()
-    assert len(list((tmp_path / "files").iterdir())) <= 4, "a mold's, and those of three rows"
+    files = [path.stem for path in (tmp_path / "files").iterdir()]
+    keys = {int(stem.rpartition("_")[2]) for stem in files}
+    assert {key for key in keys if key < 3}, "those of rows"
+    assert len(keys) <= 4, "a mold's, and those of three rows"

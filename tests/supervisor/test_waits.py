@@ -46,6 +46,14 @@ def test_without_a_goal_the_decision_is_the_answer(asker: Asker, book: Book) -> 
     assert asker.verdicts == [{"said": "3 -> 4 workers"}]
 
 
+def test_what_did_not_succeed_is_a_fault(asker: Asker, book: Book) -> None:
+    failed = Happening(1, 0.0, logging.ERROR, "logs.failed", "access.log: Permission denied", {})
+    Wait(asker, 1, 1, None).decided([failed], book)
+    (fault,) = asker.verdicts
+    assert isinstance(fault, Fault)
+    assert (fault.kind, str(fault)) == (FaultKind.FAILED, "access.log: Permission denied")
+
+
 def test_what_is_ignored_is_refused(asker: Asker, book: Book) -> None:
     Wait(asker, 1, 1, Scaled()).decided([said("arbiter.ignored", "kill ignored: it has gone")], book)
     (fault,) = asker.verdicts
@@ -77,7 +85,7 @@ class TestReload:
         wait.heard(said("reload.done", "reload done: generation 2", generation=2))
         wait.heard(said("worker.ended"))
         assert asker.verdicts == [{"said": "reload done: generation 2"}]
-        assert asker.told == ["reload.reading", "worker.ready", "reload.done"]
+        assert asker.told == ["reload.reading", "worker.ready"]
 
     @pytest.mark.parametrize("name", ["reload.failed", "reload.refused"])
     def test_failed(self, asker: Asker, book: Book, name: str) -> None:

@@ -205,7 +205,7 @@ class Tasks:
         else:
             log.info(
                 "the application has no lifespan (%s)",
-                error if error is not None else "it returned at once",
+                "it returned at once" if error is None else str(error) or type(error).__name__,
                 event="lifespan.absent",
             )
 
