@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from arbiter.protocols.events import BadRequest, EndOfBody, Event, Gone, Request
+from arbiter.protocols.events import BadRequest, EndOfBody, Event, Field, Gone, Request
 from arbiter.protocols.fields import Refusal
 from arbiter.protocols.http1.body import ChunkedBody, LengthBody
-from arbiter.protocols.http1.head import parse_head, scan_head
+from arbiter.protocols.http1.head import parse_head, parse_head_again, scan_head
 from arbiter.protocols.http1.response import Answer, ResponseDefaults
 from arbiter.protocols.limits import Limits
 
@@ -28,6 +28,8 @@ _CLOSED: Final = 4  # refused, ended or detached
 
 _EMPTY_LINES: Final = 4
 """Empty lines skipped before a request line (RFC 9112 2.2 asks for at least one)."""
+_KEPT_LINES: Final = 4096
+"""Bytes of field lines that are kept, at most, to know them when they come again."""
 
 
 class Http1Connection(Answer):
@@ -39,6 +41,8 @@ class Http1Connection(Answer):
     """
 
     __slots__ = (
+        "_before",
+        "_before_fields",
         "_body",
         "_drain_left",
         "_empty_lines",
@@ -46,6 +50,7 @@ class Http1Connection(Answer):
         "_held",
         "_limits",
         "_line_start",
+        "_lines",
         "_phase",
         "wants_read",
     )
@@ -63,6 +68,10 @@ class Http1Connection(Answer):
         self._body: LengthBody | ChunkedBody | None = None
         self._drain_left = -1  # -1: the body is wanted
         self._eof = False
+        self._lines: bytes | None = None
+        """The field lines of the last request; what was made of them is in `_before` and `_before_fields`."""
+        self._before: Request
+        self._before_fields: tuple[Field, ...]
         self.wants_read = True
 
     # ---- reading
@@ -73,7 +82,7 @@ class Http1Connection(Answer):
             end = data.find(b"\r\n\r\n")
             if 0 <= end <= self._limits.plain_head:
                 try:
-                    request = parse_head(data[:end], self._limits)
+                    request = self._parse(data, end)
                 except Refusal:
                     pass  # judged again below, where the fault that comes first in the bytes is found
                 else:
@@ -86,6 +95,21 @@ class Http1Connection(Answer):
         if self._phase == _COMPLETE and self.keep_alive:
             self._hold(self._held + data)
         return []
+
+    def _parse(self, data: bytes, end: int) -> Request:
+        """As `parse_head`; field lines that are the ones of the request before are not read again."""
+        first = data.find(b"\r\n")
+        lines = data[first:end]
+        if lines == self._lines:
+            request = parse_head_again(data[:first], self._before, self._before_fields)
+            if request is not None:
+                return request
+        request = parse_head(data[:end], self._limits)
+        if len(lines) <= _KEPT_LINES:
+            self._lines = lines
+            self._before = request
+            self._before_fields = tuple(request.fields)
+        return request
 
     def _receive_head(self, data: bytes) -> list[Event]:
         """A head that came in pieces, is long, has a fault, or follows empty lines."""

@@ -45,6 +45,7 @@ _NOT_IN_TARGET = bytes(range(0x21)) + b"\x7f#"
 _is_version = re.compile(rb"HTTP/[0-9]\.[0-9]").fullmatch
 _TLS_HANDSHAKE = 0x16
 _CR = 0x0D
+_SLASH = 0x2F
 
 
 def parse_head(head: bytes, limits: Limits) -> Request:
@@ -76,8 +77,29 @@ def parse_head(head: bytes, limits: Limits) -> Request:
         raise Refusal(400, "more than one host field" if hosts else "missing host field")
     if special is not None:
         _read_special_fields(request, special, limits)
-    if request.path[0] != 0x2F:
+    if request.path[0] != _SLASH:
         _read_other_target(request)
+    return request
+
+
+def parse_head_again(line: bytes, before: Request, fields: tuple[Field, ...]) -> Request | None:
+    """Judge the request line of a head whose other lines were the same `before`, and gave `fields`.
+
+    None where more than those lines had a say then, or has now: ask `parse_head`. Raises `Refusal`.
+    """
+    if before.version != "1.1" or before.target[0] != _SLASH or not before.ended:
+        return None
+    request = Request()
+    _read_request_line(line, request)
+    if request.version != "1.1" or request.target[0] != _SLASH:
+        return None
+    request.fields = [*fields]
+    request.length = 0
+    request.chunked = request.expect_continue = False
+    request.ended = True
+    request.forwarded = before.forwarded
+    request.keep_alive = before.keep_alive
+    request.upgrade = before.upgrade
     return request
 
 

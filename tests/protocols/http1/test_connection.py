@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from arbiter.protocols.events import BadRequest, Data, EndOfBody, Gone, Request
@@ -25,6 +27,58 @@ def test_one_request_at_a_time() -> None:
         answer(conn)
         events = conn.next_request()
     assert events == []
+
+
+LINES = [
+    b"GET / HTTP/1.1",
+    b"GET /path?query HTTP/1.1",
+    b"HEAD /%20 HTTP/1.1",
+    b"GET / HTTP/1.0",
+    b"GET http://other.org/ HTTP/1.1",
+    b"OPTIONS * HTTP/1.1",
+    b"GET /bad# HTTP/1.1",
+    b"GET /\r HTTP/1.1",
+    b"GET / HTTP/2.0",
+    b"nonsense",
+]
+FIELD_LINES: list[list[bytes]] = [
+    [],
+    [b"Host: a"],
+    [b"Host: a", b"Cookie: one"],
+    [b"Host: a", b"Cookie: two"],
+    [b"Host: a", b"Connection: keep-alive"],
+    [b"Host: a", b"Connection: close"],
+    [b"Host: a", b"Connection: upgrade", b"Upgrade: websocket"],
+    [b"Host: a", b"X-Forwarded-For: 1.2.3.4"],
+    [b"Host: a", b"X_Y: z"],
+    [b"Host: a", b"Expect: 100-continue"],
+    [b"Host: a", b"Content-Length: 0"],
+    [b"Host: a", b"Content-Length: 5"],
+    [b"Host: a", b"Transfer-Encoding: chunked"],
+    [b"Host: a", b"Host: b"],
+    [b"Host : a"],
+]
+"""Whatever a head says beyond its first line, in its shortest form."""
+
+
+@pytest.mark.parametrize("fields", FIELD_LINES, ids=repr)
+def test_a_request_says_the_same_whatever_came_before_it(fields: list[bytes]) -> None:
+    """Field lines that come again are not read again: nothing of an earlier request shows in a later one."""
+    body = b"hello" if b"Content-Length: 5" in fields else b""
+    body = b"0\r\n\r\n" if b"Transfer-Encoding: chunked" in fields else body
+    for first, second in product(LINES, LINES):
+        conn = connection()
+        for line in (first, second, first):
+            data = head(*fields, line=line, host=None) + body
+            here, fresh = conn.receive(data), connection().receive(data)
+            assert list(story(here)) == list(story(fresh))
+            if not isinstance(here[0], Request):
+                break
+            here[0].fields.clear()  # it is its own
+            answer(conn)
+            if not conn.keep_alive:
+                break
+            assert conn.next_request() == []
 
 
 def test_pipelined_bodies() -> None:
