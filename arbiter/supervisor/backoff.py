@@ -54,6 +54,11 @@ class Backoff:
         if self.until <= now:
             self.until = 0.0
 
+    def forgive(self) -> None:
+        """What failed is not what is forked from now on."""
+        self.failures = 0
+        self.until = 0.0
+
     def succeeded(self) -> None:
         """A worker became ready."""
         if self.tokens >= 1.0:

@@ -207,6 +207,16 @@ class Book:
             return True
         return generation == self.generation and self.last_resort
 
+    def must_wait(self, generation: int, now: float) -> bool:
+        """Whether workers of the generation went wrong too often, too lately; a new one has a fresh start."""
+        return generation == self.generation and now < self.backoff.until
+
+    def begin_anew(self) -> None:
+        """Another generation is in force: what went wrong with the one before is over."""
+        self.backoff.forgive()
+        self.casting.forgive()
+        self.cast_at, self.last_resort = 0.0, False
+
     def serving(self, slot: int | None = None) -> Iterator[Child]:
         """Children that accept, of one slot or of all."""
         for child in self.children.values():

@@ -500,12 +500,10 @@ class Policy(Molding, Scaling):
     def _fill(self, now: float) -> None:
         """Every slot has a worker that serves or is about to."""
         book = self.book
-        if now < book.backoff.until:
-            return
         wanted = self._target()
         fresh = book.rollout and (book.rollout.proved or not any(book.serving()))
         generation = wanted if fresh else book.generation
-        if not book.can_fork(generation):
+        if not book.can_fork(generation) or book.must_wait(generation, now):
             return
         for slot in sorted(self._empty_slots()):
             self._fork(slot, generation, now)
@@ -514,12 +512,12 @@ class Policy(Molding, Scaling):
         """Stale workers get a successor, a few at a time; of a new generation one goes ahead."""
         book = self.book
         wanted = self._target()
-        if not book.can_fork(wanted):
+        if not book.can_fork(wanted) or book.must_wait(wanted, now):
             return
         room = 1 if book.rollout and not book.rollout.proved else book.rules.surge
         room -= sum(1 for _ in book.coming())
         for slot in sorted(book.slots):
-            if room <= 0 or now < book.backoff.until:
+            if room <= 0:
                 return
             stale = any(c.generation != wanted or c.state is State.RETIRING for c in book.serving(slot))
             if stale and not any(book.coming(slot)):
@@ -552,6 +550,7 @@ class Policy(Molding, Scaling):
         book = self.book
         before, book.rules = book.rules, rollout.rules
         earlier, book.generation, book.rollout = book.generation, rollout.generation, None
+        book.begin_anew()
         self._do(act.Commit(book.generation, self._keep(earlier, before, now)))
         word = "rollback" if rollout.back else "reload"
         text = f"{word} done: generation {book.generation}"

@@ -148,13 +148,6 @@ class Orders:
             self._reopen()
 
     @property
-    def pending(self) -> bool:
-        """A signal has arrived that nobody has read yet: the loop is busy (a sync worker, in the
-        application).
-        """
-        return bool(self._noted)
-
-    @property
     def last(self) -> bool:
         """Nobody else will serve what is queued on the listeners: a drain empties the queue first.
 

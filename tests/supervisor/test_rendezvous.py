@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,28 @@ def test_a_live_one_is_never_stolen(tmp_path: Path, environ: dict[str, str]) -> 
         with socket.socket(socket.AF_UNIX) as peer:
             peer.connect(one)
             first.accept()[0].close()
+
+
+def test_numbered_ones_of_dead_arbiters_are_removed(tmp_path: Path, environ: dict[str, str]) -> None:
+    """They are never in the way, so nobody else would."""
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    gone, other = tmp_path / "r" / f"shop.{ended.pid}.ctl", tmp_path / "r" / f"shelf.{ended.pid}.ctl"
+    own, served = tmp_path / "r" / f"shop.{os.getppid()}.ctl", tmp_path / "r" / f"live.{ended.pid}.ctl"
+    plain, file = tmp_path / "r" / "shelf.ctl", tmp_path / "r" / f"file.{ended.pid}.ctl"
+    open_socket(config(tmp_path), environ)[0].close()
+    for path in (gone, other, own, plain):
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(str(path))
+    file.touch()
+    with socket.socket(socket.AF_UNIX) as elsewhere:
+        elsewhere.bind(str(served))
+        elsewhere.listen()
+        sock, path = open_socket(config(tmp_path), environ)
+        sock.close()
+    left = {path.name for path in (tmp_path / "r").iterdir()}
+    assert left == {"shop.ctl", own.name, served.name, plain.name, file.name}
+    assert path == str(tmp_path / "r" / "shop.ctl")
 
 
 @pytest.mark.parametrize("what", ["file", "directory", "link"])
