@@ -86,7 +86,8 @@ class MoldSetup:
 
     cli_values, cwd: as `config.sources.Loader` takes them; the environment is that of its exec. argv: what
     `sys.argv` shall be. environ: the arbiter's, which hooks may have changed. Descriptors it inherits:
-    `control`, where it answers and takes orders, `lifeline`, `stacks`, and `scoreboard`, of so many `rows`.
+    `control`, where it answers and takes orders, `lifeline`, `stacks`, and `scoreboard`, of so many `rows`,
+    with its `relay` (-1: there is none on this system).
     """
 
     generation: int
@@ -99,6 +100,7 @@ class MoldSetup:
     lifeline: int
     stacks: int
     scoreboard: int
+    relay: int
     rows: int
 
 

@@ -20,6 +20,8 @@ import threading
 import time
 from typing import Final, NamedTuple, TypeVar
 
+from arbiter.link.relay import Relay
+
 ROW_BYTES: Final = 16384
 WORD: Final = 8
 ROW_WORDS: Final = ROW_BYTES // WORD
@@ -264,11 +266,13 @@ class Scoreboard:
     """All rows, and a word of the arbiter's own behind them.
 
     `rows` bounds how many worker processes may exist at once, draining ones included. `fd` is that of an
-    existing scoreboard of so many rows; it is kept. Raises OSError if it cannot be mapped.
+    existing scoreboard of so many rows, and `relay` that of its relay; they are kept. Raises OSError if it
+    cannot be mapped.
     """
 
-    def __init__(self, rows: int, fd: int = -1) -> None:
+    def __init__(self, rows: int, fd: int = -1, relay: int = -1) -> None:
         self.rows = rows
+        self.relay = Relay(relay)
         size = (rows + 1) * ROW_BYTES
         self.fd = fd if fd >= 0 else _new_memory(size)
         self._memory = mmap.mmap(self.fd, size)

@@ -83,10 +83,12 @@ class Foundry:
             lifeline=self._lifeline,
             stacks=stacks.fd,
             scoreboard=self._scoreboard.fd,
+            relay=self._scoreboard.relay.fd,
             rows=self._scoreboard.rows,
         )
         file = _written(setup)
-        fds = (file, setup.control, setup.lifeline, setup.stacks, setup.scoreboard)
+        inherited = (file, setup.control, setup.lifeline, setup.stacks, setup.scoreboard, setup.relay)
+        fds = tuple(fd for fd in inherited if fd >= 0)
         environ = {name: text for name, text in self._loader.environ.items() if name not in _ACTIVATION}
         command = [sys.executable, *_interpreter_options(), _MODULE, str(file)]
         try:

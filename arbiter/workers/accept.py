@@ -3,7 +3,7 @@
 Neighbours: all three dispatchers use it: the plain loop and the asyncio loop each lend it a
 `ListenerWatch`; `gate` knows what the siblings have. Its one rule: a connection is taken only by a worker
 that can serve it. A few are taken per wake-up, none above the bound; what is not taken waits in the kernel's
-queue, where any sibling may take it.
+queue, where any sibling may take it, and is woken for it: the wake-up was spent on this worker alone.
 
 Linux keeps waiters with EPOLLEXCLUSIVE in the order in which they registered and always wakes the first idle
 one: measured with eight workers, one of them got 88 % of the connections. A worker that takes its listener
@@ -17,8 +17,9 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
+from arbiter.link.relay import Relay
 from arbiter.observe.logs import Log
 from arbiter.workers.gate import Gate
 
@@ -33,16 +34,19 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 _UNUSABLE: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP})
 
 
+Source: TypeAlias = socket.socket | Relay
+
+
 class ListenerWatch(Protocol):
     """What a loop lends the acceptor."""
 
-    def watch(self, listener: socket.socket) -> None:
-        """Call `Acceptor.ready(listener)` whenever the listener is readable."""
+    def watch(self, source: Source) -> None:
+        """Call `Acceptor.ready(source)` whenever a listener, or the relay, is readable."""
 
-    def unwatch(self, listener: socket.socket) -> None:
+    def unwatch(self, source: Source) -> None:
         """Cease to."""
 
-    def forget(self, listener: socket.socket) -> None:
+    def forget(self, source: Source) -> None:
         """Cease to, for good: the listener is about to be closed."""
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
@@ -81,6 +85,7 @@ class Acceptor:
         self._room = room
         self._log = log
         self._gate = gate
+        self._relay = gate.relay if gate is not None and gate.relay.fileno() >= 0 else None
         self._few = few
         self._since_rotation = 0
         self._pause = 0.0
@@ -107,8 +112,8 @@ class Acceptor:
         self.watching = True
         if self._gate is not None:
             self._gate.accepting(True)
-        for listener in self.listeners:
-            self._watch.watch(listener)
+        for source in self._sources():
+            self._watch.watch(source)
 
     def suspend(self) -> None:
         """Leave new connections to the siblings until `resume`."""
@@ -117,18 +122,33 @@ class Acceptor:
         self.watching = False
         if self._gate is not None:
             self._gate.accepting(False)
-        for listener in self.listeners:
-            self._watch.unwatch(listener)
+        for source in self._sources():
+            self._watch.unwatch(source)
 
-    def ready(self, listener: socket.socket) -> None:
-        """Take a few connections: the loop saw the listener readable."""
+    def _sources(self) -> list[Source]:
+        return [*self.listeners, self._relay] if self._relay is not None else [*self.listeners]
+
+    def offer(self) -> None:
+        """What is queued may have to wait for this worker: an idle sibling had better take it."""
+        if self._gate is not None:
+            self._gate.pass_on()
+
+    def ready(self, source: Source) -> None:
+        """Take a few connections: the loop saw a listener readable, or a sibling says that one is."""
+        if isinstance(source, Relay):
+            source.take()
+            for listener in self.listeners:
+                self._take(listener)
+        else:
+            self._take(source)
+
+    def _take(self, listener: socket.socket) -> None:
+        if not self.watching:
+            self.offer()  # the loop saw it before this worker was full, or told to go
+            return
         for _ in range(self._few):
-            if not self.watching:
-                return
             if self._room() <= 0:
-                self.suspend()
-                if self._room() > 0:
-                    self.resume()  # a thread made room before it could see that nobody was watching
+                self._full()
                 return
             accepted = self._accept(listener)
             if self._gated and self._gate is not None:
@@ -140,6 +160,14 @@ class Acceptor:
             goes_on = self._adopt(*accepted, listener)
             if self._yields() or not goes_on:
                 return
+
+    def _full(self) -> None:
+        """Leave the queue to others, and tell them."""
+        self.suspend()
+        if self._room() > 0:
+            self.resume()  # a thread made room before it could see that nobody was watching
+        else:
+            self.offer()
 
     def _yields(self) -> bool:
         """Let siblings go first, where it is their turn; whether nothing more is to be taken now."""
@@ -192,6 +220,7 @@ class Acceptor:
             )
         self._pause = min(LONGEST_PAUSE, self._pause * 2) if self._pause else FIRST_PAUSE
         self._rest(self._pause)
+        self.offer()
 
     def _rest(self, seconds: float) -> None:
         """Accept nothing for so long."""
@@ -228,8 +257,11 @@ class Acceptor:
     def close(self) -> None:
         """Close this process's listeners."""
         self.suspend()
+        if not self.closed and self._started:
+            self.offer()
         self.closed = True
+        for source in self._sources():
+            if source.fileno() >= 0:
+                self._watch.forget(source)
         for listener in self.listeners:
-            if listener.fileno() >= 0:
-                self._watch.forget(listener)
             listener.close()

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from arbiter.errors import ExitStatus
 from arbiter.link.scoreboard import State, Word
-from arbiter.workers.accept import Acceptor
+from arbiter.workers.accept import Acceptor, Source
 from arbiter.workers.connection import (
     BODY,
     CLOSED,
@@ -62,7 +62,7 @@ class Core(Conversations):
             load = self.connections.__len__
             gate = Gate(ctx.scoreboard, ctx.row, load, away=not multithread)
         self.acceptor = Acceptor(ctx.listeners, self, self.adopt, self.room, ctx.log, gate)
-        self._listeners: dict[int, socket.socket] = {}
+        self._listeners: dict[int, Source] = {}
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._next_tick = 0.0
         self._next_sweep = FOREVER
@@ -123,6 +123,8 @@ class Core(Conversations):
             self.tick(now)
         connections = self.connections
         others: list[int] | None = None
+        if len(events) > 1 and not self._multithread and any(fd in self._listeners for fd, _ in events):
+            self.acceptor.offer()  # it would wait until the requests that have come, too, are answered
         for fd, mask in events:
             conn = connections.get(fd)
             if conn is not None:
@@ -183,19 +185,19 @@ class Core(Conversations):
 
     # -- accepting
 
-    def watch(self, listener: socket.socket) -> None:
+    def watch(self, source: Source) -> None:
         """As `accept.ListenerWatch`."""
-        self._listeners[listener.fileno()] = listener
-        self.poller.register(listener.fileno(), READ | EXCLUSIVE)
+        self._listeners[source.fileno()] = source
+        self.poller.register(source.fileno(), READ | EXCLUSIVE)
 
-    def unwatch(self, listener: socket.socket) -> None:
+    def unwatch(self, source: Source) -> None:
         """As `accept.ListenerWatch`."""
-        del self._listeners[listener.fileno()]
-        self.poller.unregister(listener.fileno())
+        del self._listeners[source.fileno()]
+        self.poller.unregister(source.fileno())
 
-    def forget(self, listener: socket.socket) -> None:
+    def forget(self, source: Source) -> None:
         """As `accept.ListenerWatch`."""
-        self._listeners.pop(listener.fileno(), None)
+        self._listeners.pop(source.fileno(), None)
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         """As `accept.ListenerWatch`."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from arbiter.link.relay import Relay
 from arbiter.link.scoreboard import Row, Scoreboard, State, Word
 
 TOLERATED: Final = 3
@@ -73,12 +74,24 @@ class Gate:
         """Tell the siblings whether this worker watches its listeners."""
         self._row.words[_ACCEPTING] = yes
 
+    @property
+    def relay(self) -> Relay:
+        """By which siblings are woken."""
+        return self._scoreboard.relay
+
+    def pass_on(self) -> None:
+        """Wake a sibling for a connection that this worker leaves in the queue, if one would take it.
+
+        Whoever begins to accept later, or again, looks at the queue first.
+        """
+        self._look_up(self._clock())
+        if self._least() is not None:
+            self._scoreboard.relay.pass_on()
+
     def after_accept(self) -> float:
         """The worker has taken a connection: 0 to go on, MOVE, or for how many seconds to leave the rest."""
         now = self._clock()
-        if now - self._looked >= FRESH:
-            self._looked = now
-            self._siblings = self._scoreboard.others(self._row.index)
+        self._look_up(now)
         least = self._least()
         if least is None:
             return 0.0
@@ -94,6 +107,12 @@ class Gate:
         favoured, self._favoured = self._favoured, None
         if waiting and favoured is not None and favoured[0][_ACCEPTED] == favoured[1]:
             self._open_until = self._clock() + DOUBT
+
+    def _look_up(self, now: float) -> None:
+        """Who the siblings are."""
+        if now - self._looked >= FRESH:
+            self._looked = now
+            self._siblings = self._scoreboard.others(self._row.index)
 
     def _least(self) -> memoryview | None:
         """The sibling with the fewest connections, of those that would take one."""

@@ -74,8 +74,9 @@ def main() -> NoReturn:
         setup = decode(file.read())
     if not isinstance(setup, MoldSetup):
         raise TypeError(f"not a mold's setup: {setup!r}")
-    for fd in (setup.control, setup.lifeline, setup.stacks, setup.scoreboard):
-        os.set_inheritable(fd, False)
+    for fd in (setup.control, setup.lifeline, setup.stacks, setup.scoreboard, setup.relay):
+        if fd >= 0:
+            os.set_inheritable(fd, False)
     sys.argv[:] = setup.argv
     status = Mold(setup).run()
     # What the application has registered with atexit is for its workers to do.
@@ -134,7 +135,7 @@ class Mold:
             self.logs.give_to(config.user, config.group)
         if config.capture_output:
             output.redirect(self.sender)
-        self.scoreboard = Scoreboard(setup.rows, setup.scoreboard)
+        self.scoreboard = Scoreboard(setup.rows, setup.scoreboard, setup.relay)
         self.server = ServerFace(config, self.log, [])
         self.server.pid = setup.arbiter
         self._enter("user and group")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from arbiter.link.relay import Relay
 from arbiter.workers.accept import FIRST_PAUSE, LONGEST_PAUSE, ROTATE, Acceptor
 from tests.fakes.workers import FakeLog, listen
 
@@ -289,6 +291,11 @@ class FakeGate:
         self.says = list(says)
         self.told: list[bool] = []
         self.uses: list[bool] = []
+        self.relay = Relay()
+        self.passed_on = 0
+
+    def pass_on(self) -> None:
+        self.passed_on += 1
 
     def accepting(self, yes: bool) -> None:
         self.told.append(yes)
@@ -308,6 +315,8 @@ def gated(*says: float) -> Iterator[tuple[Bench, FakeGate]]:
     yield bench, gate
     for sock in bench.taken:
         sock.close()
+    if gate.relay.fd >= 0:
+        os.close(gate.relay.fd)
 
 
 def test_the_gate_makes_a_worker_step_back_after_it_has_taken_one() -> None:
@@ -342,3 +351,48 @@ def test_the_gate_moves_a_worker_to_the_end_of_the_line() -> None:
         bench.acceptor.ready(bench.queue)
         assert len(bench.taken) == 2
         assert bench.watch.events == ["unwatch", "watch"]
+
+
+def test_whoever_is_full_suspends_and_wakes_a_sibling() -> None:
+    """The kernel has woken nobody else for what is left in the queue."""
+    with gated() as (bench, gate):
+        bench.space = 2
+        bench.wait(3)
+        bench.acceptor.ready(bench.queue)
+        assert len(bench.taken) == 2
+        assert not bench.watch.watched
+        assert gate.passed_on == 1
+
+
+def test_a_wake_up_that_comes_too_late_is_passed_on() -> None:
+    """The loop saw the listener readable, and before its turn the worker was full, or told to go."""
+    with gated() as (bench, gate):
+        bench.acceptor.suspend()
+        bench.wait(1)
+        bench.acceptor.ready(bench.queue)
+        assert bench.taken == []
+        assert gate.passed_on == 1
+
+
+def test_whoever_has_no_descriptors_left_wakes_a_sibling() -> None:
+    with gated() as (bench, gate):
+        bench.wait(OSError(errno.EMFILE, "Too many open files"))
+        bench.acceptor.ready(bench.queue)
+        assert gate.passed_on == 1
+
+
+def test_whoever_leaves_wakes_a_sibling_once() -> None:
+    with gated() as (bench, gate):
+        bench.acceptor.close()
+        bench.acceptor.close()
+        assert gate.passed_on == 1
+        assert not bench.watch.watched
+
+
+def test_whoever_is_woken_by_a_sibling_looks_at_every_listener() -> None:
+    with gated() as (bench, gate):
+        bench.wait(3)
+        bench.acceptor.ready(gate.relay)
+        assert len(bench.taken) == 3
+        bench.acceptor.ready(gate.relay)
+        assert len(bench.taken) == 3

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from arbiter.link.scoreboard import Scoreboard, State, Word
+from arbiter.workers.dispatch.turns import Turns
 from tests.fakes.workers import Served, listen
 from tests.fakes.wsgi_apps import descriptors, eventually, hello, same, seen, show
 
@@ -45,6 +46,46 @@ def test_connections_above_the_bound_wait(serve: Any) -> None:
     assert served.row[Word.CONNECTIONS] == 2
     held[0].sock.close()
     assert third.reply().body == b"hello"
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_new_connection_is_offered_to_an_idle_sibling(serve: Any, busy: bool) -> None:
+    """sync: it came together with a request on a kept connection, which may take its time."""
+    board = Scoreboard(2)
+    sibling = board.row(1)
+    sibling.clear(pid=1)
+    sibling.set_state(State.READY)
+    sibling.words[Word.ACCEPTING] = 1
+    board.reach(1)
+    if busy:
+        sibling.begin("GET", b"/", 1)
+    offers: list[int] = []
+    board.relay.pass_on = lambda: offers.append(1)  # type: ignore[method-assign]
+    entered, go_on = threading.Event(), threading.Event()
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/wait":
+            entered.set()
+            go_on.wait(20)
+        return hello(environ, start_response)
+
+    served = serve(app, board=board)
+    if not isinstance(served.dispatcher, Turns):
+        pytest.skip("a threaded worker's loop does not wait for an answer")
+    one, two = served.connect(), served.connect()
+    for client in (one, two):
+        client.request()
+        assert client.reply().status == 200
+    offers.clear()
+    one.request("/wait")
+    assert entered.wait(20)
+    two.request()
+    three = served.connect()
+    three.request()
+    go_on.set()
+    for client in (one, two, three):
+        assert client.reply().body == b"hello"
+    assert offers == ([] if busy else [1])
 
 
 def test_several_listeners(serve: Any, tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import select
+
 import pytest
 
+from arbiter.link.relay import SUPPORTED
 from arbiter.link.scoreboard import Scoreboard, State, Word
 from arbiter.workers.gate import ASKED, DOUBT, FRESH, LONGEST, MOVE, TOLERATED, Gate
 
@@ -21,9 +24,7 @@ class Bench:
             row.set_state(State.READY)
             row.words[Word.ACCEPTING] = 1
             self.board.reach(index)
-        self.gate = Gate(
-            self.board, self.board.row(0), lambda: self.load, away=away, clock=lambda: self.now
-        )
+        self.gate = Gate(self.board, self.board.row(0), lambda: self.load, away=away, clock=lambda: self.now)
 
     def after(self, own: int, *others: int) -> float:
         self.load = own
@@ -124,3 +125,15 @@ def test_the_siblings_are_told_who_accepts() -> None:
     assert bench.board.row(0)[Word.ACCEPTING] == 0
     bench.gate.accepting(True)
     assert bench.board.row(0)[Word.ACCEPTING] == 1
+
+
+@pytest.mark.skipif(not SUPPORTED, reason="needs an eventfd")
+def test_a_sibling_is_woken_if_one_would_take_a_connection() -> None:
+    bench = Bench(away=True)
+    bench.gate.pass_on()
+    assert select.select([bench.board.relay], [], [], 0)[0]
+    bench.board.relay.take()
+    bench.board.row(1).words[Word.ACCEPTING] = 0  # full
+    bench.board.row(2).begin("GET", b"/", 1)  # at work
+    bench.gate.pass_on()
+    assert not select.select([bench.board.relay], [], [], 0)[0]

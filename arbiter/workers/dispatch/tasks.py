@@ -24,7 +24,7 @@ from arbiter.errors import ExitStatus
 from arbiter.gateways.asgi_http import HttpCycle
 from arbiter.gateways.asgi_lifespan import Lifespan, Outcome
 from arbiter.link.scoreboard import Word
-from arbiter.workers.accept import Acceptor
+from arbiter.workers.accept import Acceptor, Source
 from arbiter.workers.asgi_protocol import HttpConnection
 from arbiter.workers.asgi_proxy import ProxiedConnection
 from arbiter.workers.asgi_service import SECOND, Cycle, Service
@@ -248,17 +248,17 @@ class Tasks:
 
     # ------------------------------------------------------------------ accepting
 
-    def watch(self, listener: socket.socket) -> None:
+    def watch(self, source: Source) -> None:
         """As `accept.ListenerWatch`."""
-        self._readers.watch(listener.fileno(), self._acceptor.ready, listener)
+        self._readers.watch(source.fileno(), self._acceptor.ready, source)
 
-    def unwatch(self, listener: socket.socket) -> None:
+    def unwatch(self, source: Source) -> None:
         """As `accept.ListenerWatch`."""
-        self._readers.unwatch(listener.fileno())
+        self._readers.unwatch(source.fileno())
 
-    def forget(self, listener: socket.socket) -> None:
+    def forget(self, source: Source) -> None:
         """As `accept.ListenerWatch`."""
-        self._readers.forget(listener.fileno())
+        self._readers.forget(source.fileno())
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         """As `accept.ListenerWatch`."""
