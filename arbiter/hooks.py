@@ -68,7 +68,15 @@ class RequestFace:
 
 
 def call(config: Config, name: str, *args: Any) -> None:
-    """Call the hook if the configuration has it; exceptions pass to the caller."""
+    """Call the hook if the configuration has it; exceptions pass to the caller.
+
+    `sys.exit()` in a hook is one like any other: no hook ends an arbiter, or a worker that serves.
+    """
     hook: Callable[..., Any] | None = getattr(config, name)
-    if hook is not None:
+    if hook is None:
+        return
+    try:
         hook(*args)
+    except SystemExit as error:
+        said = f"SystemExit({error.code!r}) in a hook ends nothing"
+        raise RuntimeError(said).with_traceback(error.__traceback__) from None

@@ -34,10 +34,15 @@ class Backoff:
     stamped: float = 0.0
 
     def boot_failed(self, now: float) -> float:
-        """A worker of the committed generation did not start; the seconds to wait."""
+        """A worker of the committed generation did not start; the seconds to wait.
+
+        One that was forked before the wait began has nothing new to tell.
+        """
+        if now < self.until:
+            return self.until - now
         delay = min(CAP, FIRST * FACTOR**self.failures) * self.chance.uniform(1 - JITTER, 1 + JITTER)
         self.failures += 1
-        self.until = max(self.until, now + delay)
+        self.until = now + delay
         return delay
 
     def died(self, now: float) -> float:

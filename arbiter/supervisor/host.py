@@ -68,7 +68,12 @@ def _serve(
     log.info("Starting arbiter %s", __version__, event="arbiter.starting", fields={"version": __version__})
     for notice in config.notices:
         log.warning("%s", notice, event="config.notice")
-    hooks.call(config, "on_starting", server)
+    try:
+        hooks.call(config, "on_starting", server)
+    except Exception as error:
+        log.exception("hook on_starting raised", event="hook.failed", fields={"hook": "on_starting"})
+        why = f"hook on_starting raised {type(error).__name__}: {error}. Nothing has been started."
+        raise OperatorError(why, status=ExitStatus.CONFIG) from error
     for listener in listeners:
         said = {"url": listener.url}
         log.info("Listening at: %s", listener.url, event="arbiter.listening", fields=said)

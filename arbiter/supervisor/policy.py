@@ -380,7 +380,7 @@ class Policy(Molding, Scaling):
             self._say(logging.ERROR, "worker.died", f"{child.name} {how}, unasked{lost}{again}", child)
             self._suspect(event)
         else:
-            level = logging.WARNING if lost else logging.INFO
+            level = logging.WARNING if lost else logging.DEBUG if child.report else logging.INFO
             self._say(level, "worker.ended", f"{child.name} {how} ({child.reason}){lost}", child)
 
     def _suspect(self, event: ev.Gone) -> None:
@@ -405,8 +405,9 @@ class Policy(Molding, Scaling):
         elif book.rollout and child.generation == book.rollout.generation:
             self._abort(problem, text, now)
         else:
+            known = now < book.backoff.until
             delay = book.backoff.boot_failed(now)
-            tail = f"\n{text.rstrip()}" if text else ""
+            tail = f"\n{text.rstrip()}" if text and not known else ""
             text = f"{problem}; next try in {delay:.1f} s{tail}"
             self._say(logging.ERROR, "worker.boot_failed", text, child)
 
@@ -505,7 +506,10 @@ class Policy(Molding, Scaling):
         generation = wanted if fresh else book.generation
         if not book.can_fork(generation) or book.must_wait(generation, now):
             return
-        for slot in sorted(self._empty_slots()):
+        slots = sorted(self._empty_slots())
+        if generation == book.generation and book.backoff.failures:
+            slots = [] if any(book.coming()) else slots[:1]  # one is enough to see whether it works again
+        for slot in slots:
             self._fork(slot, generation, now)
 
     def _replace(self, now: float) -> None:

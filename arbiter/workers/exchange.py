@@ -309,7 +309,7 @@ class Exchanges:
     def _before(self, hook: Callable[[Request], object], request: Request) -> None:
         try:
             hook(request)
-        except Exception:
+        except (Exception, SystemExit):
             self.ctx.log.exception("hook pre_request raised", event="hook.failed")
 
     def _after(self, request: Request, environ: Environ, call: Call, started: int, ended: int) -> None:
@@ -319,7 +319,7 @@ class Exchanges:
         if hook is not None:
             try:
                 hook(request, environ, Answered(call))
-            except Exception:
+            except (Exception, SystemExit):
                 self.ctx.log.exception("hook post_request raised", event="hook.failed")
 
     def _log_faults(self, conn: Connection, request: Request, call: Call) -> None:

@@ -75,6 +75,8 @@ class Orders:
         """Called by the handler of TERM, INT and QUIT, for a dispatcher whose loop does not turn while the
         application runs: it may set a flag, no more.
         """
+        self.quitting: Callable[[], None] | None = None
+        """Called, once, when the order is to leave at once, before anybody acts on it."""
         self._lifeline = lifeline
         self._noted: deque[int] = deque()
         self._wakeup_read, self._wakeup_write = socket.socketpair()
@@ -141,11 +143,17 @@ class Orders:
             elif self.stop is Stop.NO:
                 self.drain(self._graceful_timeout)
             else:
-                self.stop = Stop.QUIT
+                self._quit()
         elif number in (signal.SIGINT, signal.SIGQUIT):
-            self.stop = Stop.QUIT
+            self._quit()
         elif number == signal.SIGUSR1:
             self._reopen()
+
+    def _quit(self) -> None:
+        if self.stop is not Stop.QUIT:
+            self.stop = Stop.QUIT
+            if self.quitting is not None:
+                self.quitting()
 
     @property
     def last(self) -> bool:

@@ -78,6 +78,7 @@ class Worker:
             self._reopen,
             lambda: spec.scoreboard.closing,
         )
+        self.orders.quitting = lambda: self._hook("worker_int", self.face)
         self._reported = False
         self._tasks: Callable[[], str] | None = None
 
@@ -151,10 +152,7 @@ class Worker:
 
     def end(self) -> None:
         """The last words: hook worker_exit, and what the application left for the interpreter's exit."""
-        try:
-            hooks.call(self.config, "worker_exit", self.spec.server, self.face)
-        except Exception:
-            self.log.exception("hook worker_exit raised", event="hook.failed")
+        self._hook("worker_exit", self.spec.server, self.face)
         if self.access is not None:
             lost = self.access.close()
             if lost:
@@ -225,13 +223,17 @@ class Worker:
 
     def _aborted(self, number: int, frame: object) -> None:
         self.face.aborted = True
-        try:
-            hooks.call(self.config, "worker_abort", self.face)
-        except Exception:
-            self.log.exception("hook worker_abort raised", event="hook.failed")
+        self._hook("worker_abort", self.face)
         if self.access is not None:
             self.access.flush()
         os._exit(ExitStatus.FAILURE)
+
+    def _hook(self, name: str, *args: Any) -> None:
+        """Call a hook whose failure concerns nobody else: it is logged."""
+        try:
+            hooks.call(self.config, name, *args)
+        except Exception:
+            self.log.exception("hook %s raised", name, event="hook.failed", fields={"hook": name})
 
     def _request_hooks(self) -> RequestHooks:
         bound = RequestHooks()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import datetime
 import threading
 import time
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from tests.chaos.acts import Actor, Killer, Operator
 from tests.chaos.service import WORKERS, Service, started
-from tests.processes.load import Load
+from tests.processes.load import Load, Loss
 from tests.processes.server import until
 
 CLIENTS = 6
@@ -111,9 +112,20 @@ def _account(verdict: Verdict, service: Service, loads: list[Load], actors: list
     verdict.answered = sum(load.counts["ok"] for load in loads)
     verdict.lost = sum(load.lost for load in loads)
     verdict.explained = verdict.lost - len(unexplained)
-    verdict.faults += [f"unexplained loss at {loss.at:.3f}: {loss}" for loss in unexplained]
+    verdict.faults += [_unexplained(loss, service) for loss in unexplained]
     for actor in actors:
         verdict.done.update(actor.done)
+
+
+def _unexplained(loss: Loss, service: Service) -> str:
+    """With what was done shortly before it, for whoever looks for the cause."""
+    at = datetime.datetime.now() - datetime.timedelta(seconds=time.monotonic() - loss.at)
+    near = [
+        f"{one.what} (pid {one.pid}, {loss.at - one.at:.3f} s before)"
+        for one in service.inflictions
+        if -0.1 < loss.at - one.at < 5.0
+    ]
+    return f"unexplained loss at {at:%H:%M:%S.%f}: {loss}; {', '.join(near) or 'nothing was done before it'}"
 
 
 def _end(service: Service) -> list[str]:

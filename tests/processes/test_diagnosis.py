@@ -157,42 +157,6 @@ def test_an_import_that_hangs_fails_the_reload(serve: Serve, kind: str, stuck: l
     assert "pid=" in server.get()
 
 
-HOOKS = {
-    "on_reload": "def on_reload(server):",
-    "nworkers_changed": "def nworkers_changed(server, new, old):",
-    "child_exit": "def child_exit(server, worker):",
-    "worker_exit": "def worker_exit(server, worker):",
-    "when_ready": "def when_ready(server):",
-}
-
-
-@pytest.mark.parametrize("hook", HOOKS)
-def test_a_hook_that_raises_is_told_and_nothing_else(serve: Serve, hook: str) -> None:
-    """In gunicorn a bug in any of these takes the site down."""
-    config = f"{HOOKS[hook]}\n    raise RuntimeError('bug in the hook')\n"
-    server = serve("-w", "2", "wsgi_app", config=config)
-    server.signal(signal.SIGTTIN)
-    server.log.wait(r"worker 3 \(gen 1, pid \d+\) ready")
-    server.signal(signal.SIGTTOU)
-    server.log.wait(r"worker \d \(gen 1, pid \d+\) ended \(scaled down\)")
-    server.reload(r"reload (done|failed)")
-    assert "pid=" in server.get()
-    server.log.wait(rf"hook {hook} raised")
-    assert "RuntimeError: bug in the hook" in server.log.text
-    assert server.stop() == 0
-
-
-@pytest.mark.parametrize("hook", ["def pre_fork(server, worker):", "def post_fork(server, worker):"])
-def test_a_hook_that_raises_at_a_reload_fails_the_reload(serve: Serve, hook: str) -> None:
-    server = serve("-w", "2", "wsgi_app", config="# nothing yet\n")
-    before = server.workers()
-    server.write_config(f"{hook}\n    raise RuntimeError('bug in the hook')\n")
-    server.reload(expect="reload failed")
-    server.log.wait("RuntimeError: bug in the hook")
-    until(lambda: server.workers() == before, "the old workers and nobody else")
-    assert "pid=" in server.get()
-
-
 def test_a_configuration_with_faults_is_refused_whole(serve: Serve) -> None:
     server = serve("wsgi_app", config="workers = 2\n")
     before = server.workers()

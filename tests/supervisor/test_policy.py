@@ -320,27 +320,6 @@ def test_an_application_that_no_longer_boots_does_not_touch_healthy_workers_and_
     assert len(errors) <= world.forks_within(FOREVER_AGO) + 1
 
 
-def test_the_fix_of_a_crash_loop_does_not_wait_for_the_back_off() -> None:
-    """Whoever deploys it would otherwise watch nothing happen for up to 30 s."""
-    world = started()
-    world.apps[1] = "fails"
-    for process in list(world.processes.values()):
-        world._reap(process, signal.SIGKILL)
-    for _ in range(100):
-        world.boot_all()
-        world.pass_time(1.0)
-    assert world.ready == 0
-    assert world.book.backoff.until > world.now
-    lucky(world)
-    reload(world, "good")
-    assert [process.generation for process in world.processes.values()] == [2] * 4, "at once, all of them"
-    world.boot_all()
-    assert world.ready == 4
-    assert world.committed == 2
-    world._reap(next(iter(world.processes.values())), signal.SIGKILL)
-    assert len(world.processes) == 4, "what failed before is forgiven"
-
-
 FOREVER_AGO = 1e9
 
 

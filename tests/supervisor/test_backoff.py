@@ -1,0 +1,87 @@
+"""Patience with what fails: longer at each step, one attempt and one record a step, and forgiveness."""
+
+from __future__ import annotations
+
+import logging
+import signal
+
+import pytest
+
+from arbiter.supervisor.backoff import CAP, FIRST, JITTER, TOKENS, Backoff
+from tests.supervisor.test_policy import lucky, reload, started
+
+
+def test_each_failure_waits_longer_up_to_the_cap() -> None:
+    backoff, now = Backoff(), 100.0
+    waits = []
+    for _ in range(12):
+        waits.append(backoff.boot_failed(now))
+        now = backoff.until
+    assert waits[:3] == pytest.approx([FIRST, 2 * FIRST, 4 * FIRST], rel=JITTER)
+    assert max(waits) <= CAP * (1 + JITTER)
+
+
+def test_those_who_fail_together_have_failed_once() -> None:
+    backoff = Backoff()
+    first = backoff.boot_failed(100.0)
+    assert backoff.boot_failed(100.1) == pytest.approx(first - 0.1)
+    assert backoff.failures == 1
+
+
+def test_the_first_deaths_are_answered_at_once() -> None:
+    backoff = Backoff()
+    assert [backoff.died(100.0) for _ in range(TOKENS)] == [0.0] * TOKENS
+    assert backoff.died(100.0) > 0
+
+
+def test_forgiveness() -> None:
+    backoff = Backoff()
+    for now in (100.0, 110.0, 120.0):
+        backoff.boot_failed(now)
+    backoff.forgive()
+    assert (backoff.failures, backoff.until) == (0, 0.0)
+    assert backoff.boot_failed(130.0) == pytest.approx(FIRST, rel=JITTER)
+
+
+def test_a_crash_loop_is_one_worker_and_one_record_a_step() -> None:
+    world = started()
+    world.apps[1] = "fails"
+    for process in list(world.processes.values()):
+        world._reap(process, signal.SIGKILL)
+    world.boot_all()  # the first four fail together
+    waits = []
+    for _ in range(6):
+        waits.append(world.book.backoff.until - world.now)
+        world.pass_time(waits[-1] + 0.01)
+        assert len(world.processes) == 1
+        world.said.clear()
+        world.boot_all()
+        assert [say.level for say in world.said if say.level >= logging.INFO] == [logging.ERROR]
+    assert waits == pytest.approx([0.5, 1.0, 2.0, 4.0, 8.0, 16.0], rel=0.2), "four at once are one failure"
+    world.apps[1] = "good"
+    lucky(world)
+    world.pass_time(world.book.backoff.until - world.now + 0.01)
+    world.boot_all()
+    assert world.ready == 4, "who succeeds brings the others back"
+
+
+def test_the_fix_of_a_crash_loop_does_not_wait_for_the_back_off() -> None:
+    """Whoever deploys it would otherwise watch nothing happen for up to 30 s."""
+    world = started()
+    world.apps[1] = "fails"
+    for process in list(world.processes.values()):
+        world._reap(process, signal.SIGKILL)
+    for _ in range(100):
+        world.boot_all()
+        world.pass_time(1.0)
+    world.boot_all()
+    assert world.ready == 0
+    assert world.book.backoff.until > world.now
+    lucky(world)
+    reload(world, "good")
+    assert [process.generation for process in world.processes.values()] == [2] * 4, "at once, all of them"
+    world.boot_all()
+    assert world.ready == 4
+    assert world.committed == 2
+    world._reap(next(iter(world.processes.values())), signal.SIGKILL)
+    assert len(world.processes) == 4, "what failed before is forgiven"
