@@ -22,6 +22,7 @@ from tests.fakes.exchanges import Keeper
 
 SETTINGS: dict[str, Any] = {
     "workers": 1,
+    "workers_max": 0,
     "threads": 4,
     "worker_connections": 1000,
     "keepalive": 5.0,
