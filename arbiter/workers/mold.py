@@ -51,7 +51,7 @@ from arbiter.link.spec import WorkerSpec
 from arbiter.link.stacks import DUMP_SIGNAL, StackFile
 from arbiter.observe import multiprocess
 from arbiter.observe.logs import Log, Logs
-from arbiter.workers import django_checks, doctor, hygiene, identity, orphan, process, verdict
+from arbiter.workers import django_checks, django_lazy, doctor, hygiene, identity, orphan, process, verdict
 from arbiter.workers.warmup import warm_up
 
 UNMOVED = (
@@ -156,6 +156,11 @@ class Mold:
         self.server.app = self.app.callable
         kind = application.dispatcher_name(self.app, config)
         importlib.import_module(process.DISPATCHERS[kind][0])
+        if kind == "asgi" and config.asgi_loop != "asyncio":
+            with contextlib.suppress(ImportError):
+                importlib.import_module("uvloop")
+        self._enter("what Django loads later")
+        django_lazy.load()
         notes: list[str] = []
         if config.django_check != "off":
             self._enter("Django's checks")

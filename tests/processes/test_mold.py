@@ -54,6 +54,35 @@ def test_a_killed_worker_comes_back_with_the_code_that_was_running(
     assert "deliberately broken" not in server.log.text
 
 
+def test_of_django_too_whatever_it_would_load_at_its_first_request(
+    serve: Serve, kind: str, tmp_path: Path
+) -> None:
+    """The URLconf and the views: no request has been made when the code on disk breaks."""
+    (tmp_path / "views.py").write_text(
+        "from django.http import HttpResponse\ndef index(request): return HttpResponse('as it was')\n"
+    )
+    (tmp_path / "urls.py").write_text(
+        "from django.urls import path\nimport views\nurlpatterns = [path('', views.index)]\n"
+    )
+    for name in ("wsgi", "asgi"):
+        (tmp_path / f"app_{name}.py").write_text(
+            "from django.conf import settings\n"
+            "settings.configure(ROOT_URLCONF='urls', SECRET_KEY='x', ALLOWED_HOSTS=['*'])\n"
+            f"from django.core.{name} import get_{name}_application\napplication = get_{name}_application()\n"
+        )
+    threads = ["--threads", "4"] if kind == "threaded" else []
+    app = "app_asgi" if kind == "asgi" else "app_wsgi"
+    server = serve("-w", "1", "-k", kind, *threads, app, directory=tmp_path, copy_apps=False)
+    for name in ("views", "urls"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('broken on disk')\n")
+    assert server.get() == "as it was"
+    (victim,) = server.workers()
+    os.kill(victim, signal.SIGKILL)
+    assert server.get() == "as it was"
+    server.reload(expect=r"reload failed: .*Django's URLconf 'urls' cannot be loaded: RuntimeError: broken")
+    assert server.get() == "as it was"
+
+
 def test_a_good_reload_under_load(serve: Serve, kind: str, preload: list[str]) -> None:
     server = serve("-w", "3", *preload)
     first = server.workers()
