@@ -233,6 +233,12 @@ flags and environment variables is docs/settings.md."""
 # `*` for all. Peers on a unix socket are always believed.
 # forwarded_allow_ips = ['127.0.0.1', '::1']
 
+# Which of these are believed: `X-Forwarded-For`, `-Proto` (and `secure_scheme_headers`), `-Host`, `-Port`,
+# `-Prefix`, and `Forwarded`. A proxy must set, or remove, each one that is believed: many pass on what the
+# client itself sent in those they do not know, and a client could then choose the host that the application
+# takes itself to be. Name only those that your proxy sets.
+# forwarded_fields = ['for', 'proto', 'host', 'port', 'prefix', 'forwarded']
+
 # Fields, with their values, by which a believed proxy says that the client's request came by https.
 # secure_scheme_headers = {'X-FORWARDED-PROTOCOL': 'ssl', 'X-FORWARDED-PROTO': 'https', 'X-FORWARDED-SSL':
 #     'on'}

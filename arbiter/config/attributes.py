@@ -85,6 +85,7 @@ class Attributes:
     # Proxies
     root_path: str
     forwarded_allow_ips: tuple[str, ...]
+    forwarded_fields: tuple[str, ...]
     secure_scheme_headers: dict[str, str]
     forwarder_headers: tuple[str, ...]
     proxy_protocol: str

@@ -121,7 +121,7 @@ class Service:
             underscore_allowed=frozenset(name.lower().encode("ascii") for name in config.forwarder_headers),
         )
         self.trusted = TrustedPeers(config.forwarded_allow_ips)
-        self.forwarded = ForwardedPolicy(self.trusted, config.secure_scheme_headers)
+        self.forwarded = ForwardedPolicy(self.trusted, config.secure_scheme_headers, config.forwarded_fields)
         self.proxy_mode = config.proxy_protocol
         self.proxies = TrustedPeers(config.proxy_allow_ips)
         self.times = Times(config)

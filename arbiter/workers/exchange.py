@@ -99,7 +99,9 @@ class Exchanges:
             underscore_allowed=frozenset(name.lower().encode("ascii") for name in config.forwarder_headers),
         )
         self._trusted = TrustedPeers(config.forwarded_allow_ips)
-        self._forwarded = ForwardedPolicy(self._trusted, config.secure_scheme_headers)
+        self._forwarded = ForwardedPolicy(
+            self._trusted, config.secure_scheme_headers, config.forwarded_fields
+        )
         self._proxy_mode = config.proxy_protocol
         self._proxies = TrustedPeers(config.proxy_allow_ips)
         self._multithread = multithread

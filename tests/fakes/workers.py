@@ -14,6 +14,7 @@ from typing import Any
 
 from arbiter.link.scoreboard import Scoreboard
 from arbiter.observe.access import AccessLog, Exchange
+from arbiter.protocols.peer.forwarded import FAMILIES
 from arbiter.workers.context import RequestHooks, WorkerContext
 from arbiter.workers.dispatch.pool import Pool
 from arbiter.workers.dispatch.turns import Turns
@@ -46,6 +47,7 @@ SETTINGS: dict[str, Any] = {
     "root_path": "",
     "forwarded_allow_ips": ("127.0.0.1", "::1"),
     "secure_scheme_headers": {"X-FORWARDED-PROTO": "https"},
+    "forwarded_fields": FAMILIES,
     "forwarder_headers": ("SCRIPT_NAME", "PATH_INFO"),
     "proxy_protocol": "off",
     "proxy_allow_ips": ("127.0.0.1", "::1"),

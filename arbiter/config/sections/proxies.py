@@ -31,6 +31,16 @@ SETTINGS: Final = (
         variables=("FORWARDED_ALLOW_IPS",),
     ),
     Setting(
+        "forwarded_fields",
+        Listing(Choice("for", "proto", "host", "port", "prefix", "forwarded"), empty=True),
+        "for,proto,host,port,prefix,forwarded",
+        "Which of these are believed: `X-Forwarded-For`, `-Proto` (and `secure_scheme_headers`), `-Host`, "
+        "`-Port`, `-Prefix`, and `Forwarded`. A proxy must set, or remove, each one that is believed: many "
+        "pass on what the client itself sent in those they do not know, and a client could then choose the "
+        "host that the application takes itself to be. Name only those that your proxy sets.",
+        flags=("--forwarded-fields",),
+    ),
+    Setting(
         "secure_scheme_headers",
         SchemeHeaders(),
         {"X-FORWARDED-PROTOCOL": "ssl", "X-FORWARDED-PROTO": "https", "X-FORWARDED-SSL": "on"},

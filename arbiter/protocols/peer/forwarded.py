@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import AnyStr, Final, NamedTuple, TypeAlias
 
@@ -84,6 +84,14 @@ class Origin(NamedTuple):
     prefix: str
 
 
+FAMILIES: Final = ("for", "proto", "host", "port", "prefix", "forwarded")
+"""What a proxy may say, by the field it says it in; "proto" has the names of `secure_scheme_headers`."""
+_NAMES: Final = {
+    **{family: b"x-forwarded-" + family.encode() for family in ("for", "host", "port", "prefix")},
+    "forwarded": b"forwarded",
+}
+
+
 class _Told:
     """The forwarding fields of one request, sorted."""
 
@@ -103,15 +111,21 @@ class ForwardedPolicy:
 
     secure_scheme_headers: names (any case) to the value that means https, as in gunicorn; any other value of
     such a field means http. Names outside the X-Forwarded family are made known to `fields`, once, here.
+    believed: of `FAMILIES`; the other ones are plain fields, whoever sends them.
     """
 
-    __slots__ = ("_schemes", "_trusted")
+    __slots__ = ("_believed", "_schemes", "_trusted")
 
-    def __init__(self, trusted: TrustedPeers, secure_scheme_headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        trusted: TrustedPeers,
+        secure_scheme_headers: Mapping[str, str],
+        believed: Collection[str] = FAMILIES,
+    ) -> None:
         self._trusted = trusted
-        self._schemes = {
-            name.lower().encode("latin-1"): value.lower() for name, value in secure_scheme_headers.items()
-        }
+        self._believed = {_NAMES[family] for family in believed if family != "proto"}
+        schemes = secure_scheme_headers.items() if "proto" in believed else ()
+        self._schemes = {name.lower().encode("latin-1"): value.lower() for name, value in schemes}
         mark_forwarding(self._schemes)
 
     def resolve(self, fields: Sequence[Field], peer_host: str | None, scheme: str) -> Origin | None:
@@ -148,6 +162,11 @@ class ForwardedPolicy:
             if told is None:
                 told = _Told()
             name, value = field[0]
+            meaning = self._schemes.get(name)
+            if meaning is not None:
+                told.schemes.append((field.text.lower(), meaning))
+            if name not in self._believed:
+                continue
             if name == b"x-forwarded-for":
                 told.addresses += field.text.split(",")
             elif name == b"forwarded":
@@ -158,9 +177,6 @@ class ForwardedPolicy:
                 told.port += value.split(b",")
             elif name == b"x-forwarded-prefix":
                 told.prefix += value.split(b",")
-            meaning = self._schemes.get(name)
-            if meaning is not None:
-                told.schemes.append((field.text.lower(), meaning))
         return told
 
     def _walk(self, nodes: Sequence[str]) -> tuple[_Address | None, int]:

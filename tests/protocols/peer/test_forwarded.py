@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from arbiter.protocols.fields import Refusal, parse_field
 from arbiter.protocols.peer.forwarded import (
+    FAMILIES,
     ForwardedPolicy,
     Origin,
     TrustedPeers,
@@ -40,6 +41,41 @@ def refused(*lines: bytes) -> tuple[int, str]:
     with pytest.raises(Refusal) as caught:
         resolve(*lines)
     return caught.value.fault.status, caught.value.fault.reason
+
+
+# ---- what is believed
+
+
+SAID = [
+    b"X-Forwarded-For: 203.0.113.7",
+    b"X-Forwarded-Proto: https",
+    b"X-Forwarded-Host: other.org:81",
+    b"X-Forwarded-Port: 82",
+    b"X-Forwarded-Prefix: /app",
+]
+
+
+@pytest.mark.parametrize(
+    ("believed", "origin"),
+    [
+        (FAMILIES, Origin(("203.0.113.7", 0), "https", b"other.org:81", 82, "/app")),
+        (("for",), Origin(("203.0.113.7", 0), "http", None, None, "")),
+        (("proto",), Origin(None, "https", None, None, "")),
+        (("host",), Origin(None, "http", b"other.org:81", 81, "")),
+        (("port",), Origin(None, "http", None, 82, "")),
+        (("prefix",), Origin(None, "http", None, None, "/app")),
+        (("forwarded",), Origin(("203.0.113.8", 0), "http", None, None, "")),
+        ((), Origin(None, "http", None, None, "")),
+    ],
+    ids=str,
+)
+def test_only_the_fields_that_the_proxy_sets_are_believed(
+    believed: tuple[str, ...], origin: Origin
+) -> None:
+    """http.md 49, narrowed by the setting `forwarded_fields`: what it does not name is left as it came."""
+    policy = ForwardedPolicy(TrustedPeers(ENTRIES), SCHEMES, believed)
+    lines = [*SAID, b"Forwarded: for=203.0.113.8"]
+    assert policy.resolve([parse_field(line) for line in lines], PROXY, "http") == origin
 
 
 # ---- who is believed
