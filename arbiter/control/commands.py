@@ -90,7 +90,7 @@ _COUNT: Final = Parameter(
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
 COMMANDS: Final[tuple[Command, ...]] = (
-    Command("status", Role.OBSERVER, "The arbiter, its workers, its listeners and the last reload."),
+    Command("status", Role.OBSERVER, "The arbiter, its molds, workers and listeners, and the last reload."),
     Command(
         "top", Role.OBSERVER, "The same, live and full-screen, with keys to sort and to act; `?` lists them."
     ),

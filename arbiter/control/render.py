@@ -186,12 +186,25 @@ def summary(status: dict[str, Any], now: float) -> list[str]:
 def status_lines(status: dict[str, Any], now: float) -> Iterator[str]:
     """`arbiterctl status`. `now` is wall clock (s)."""
     yield from summary(status, now)
+    yield from map(mold_line, status.get("molds", ()))
     yield ""
     yield headings()
     for worker in status["workers"]:
         yield worker_line(worker)
         for note in worker_notes(worker):
             yield f"    {note}"
+
+
+def mold_line(mold: dict[str, Any]) -> str:
+    """One mold, and what it is good for."""
+    line = (
+        f"mold {mold['pid']} (gen {mold['generation']}) {mold['state']}, up {duration(mold['uptime'])}, "
+        f"{size(mold['uss'])} of its own"
+    )
+    if not mold["occupied"]:
+        return line
+    workers = f"{mold['workers']} worker{'s share' if mold['workers'] > 1 else ' shares'}"
+    return f"{line}; {workers} {size(mold['shared'])} of {size(mold['occupied'])}"
 
 
 def happening_line(event: dict[str, Any]) -> str:

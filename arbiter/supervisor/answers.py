@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 from arbiter.config.table import BY_NAME
 from arbiter.control.session import Fault, FaultKind
 from arbiter.link.scoreboard import Row, Word
-from arbiter.supervisor.book import FOREVER, Child
+from arbiter.supervisor.book import FOREVER, Child, Mold
 from arbiter.supervisor.health import IDLE_BEAT
 from arbiter.supervisor.ledger import Living
 from arbiter.supervisor.listeners import Listener
@@ -35,12 +36,13 @@ def ping(view: View) -> dict[str, Any]:
 
 
 def status(view: View, now: float) -> dict[str, Any]:
-    """The arbiter, its workers, its listeners, the last reload."""
+    """The arbiter, its workers and molds, its listeners, the last reload."""
     sizes = view.sizes(now)
     ordered = sorted(view.book.children.values(), key=lambda child: (child.slot, child.key))
     return {
         "arbiter": arbiter(view, now),
         "workers": [worker(view, child, sizes.get(child.key, {}), now) for child in ordered],
+        "molds": [mold(view, one, sizes, now) for one in view.book.molds.values()],
         "listeners": [listener(one) for one in view.current().listeners],
         "reload": last_reload(view),
     }
@@ -108,6 +110,28 @@ def worker(view: View, child: Child, size: dict[str, int], now: float) -> dict[s
             "p99": lately.p99,
         }
     return answer
+
+
+def mold(view: View, one: Mold, sizes: Mapping[int, dict[str, int]], now: float) -> dict[str, Any]:
+    """One mold: its memory, and of the workers it has forked how many serve and what each of them shares of
+    what it occupies, on the average, as far as they were measured (bytes).
+    """
+    size = sizes.get(one.key, {})
+    workers = [child.key for child in view.book.serving() if child.mold == one.key]
+    measured = [found for key in workers if (found := sizes.get(key))]
+    count = max(1, len(measured))
+    return {
+        "pid": one.pid,
+        "generation": one.generation,
+        "state": one.state.value,
+        "uptime": now - one.since,
+        "uss": size.get("uss", 0) * 1024,
+        "pss": size.get("pss", 0) * 1024,
+        "rss": size.get("rss", 0) * 1024,
+        "workers": len(workers),
+        "shared": sum(found["rss"] - found["uss"] for found in measured) * 1024 // count,
+        "occupied": sum(found["rss"] for found in measured) * 1024 // count,
+    }
 
 
 def _counts(row: Row, now: float) -> dict[str, Any]:

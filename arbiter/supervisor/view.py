@@ -83,13 +83,14 @@ class View:
         return len(serving), why
 
     def sizes(self, now: float) -> dict[int, dict[str, int]]:
-        """The memory of every child in KiB, by key, as far as it was measured: the stalest are measured
-        anew, a few at a time.
+        """The memory of every worker and mold in KiB, by key, as far as it was measured: the stalest are
+        measured anew, a few at a time.
         """
-        known = {key: self._sizes.get(key, (-FOREVER, {})) for key in self.rows}
+        book = self.book
+        known = {key: self._sizes.get(key, (-FOREVER, {})) for key in (*self.rows, *book.molds)}
         stale = sorted((when, key) for key, (when, _) in known.items() if now - when >= FRESH)
         for _, key in stale[:BUDGET]:
-            child = self.book.children.get(key)
+            child = book.children.get(key) or book.molds.get(key)
             known[key] = (now, self.measure(child.pid) if child and child.pid else {})
         self._sizes = known
         return {key: sizes for key, (_, sizes) in known.items()}

@@ -60,6 +60,16 @@ def test_a_happening_of_several_lines_is_indented() -> None:
     assert second == "    Traceback?[2J"
 
 
+def test_a_mold_says_what_it_buys() -> None:
+    mold = {"pid": 7, "generation": 2, "state": "ready", "uptime": 75.0, "uss": 3 << 20}
+    some = {**mold, "workers": 4, "shared": 63 << 20, "occupied": 72 << 20}
+    assert render.mold_line(some) == (
+        "mold 7 (gen 2) ready, up 1m15s, 3.0M of its own; 4 workers share 63M of 72M"
+    )
+    none = {**mold, "workers": 0, "shared": 0, "occupied": 0}
+    assert render.mold_line(none) == "mold 7 (gen 2) ready, up 1m15s, 3.0M of its own"
+
+
 def test_the_table_fits_80_columns() -> None:
     assert len(render.headings()) <= 80
     assert len(render.headings("p99", True)) == len(render.headings())

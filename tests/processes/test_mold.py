@@ -33,6 +33,7 @@ def test_workers_are_the_arbiters_children_and_the_molds_application(
     server.log.wait(r"mold \(gen 1, pid \d+\) ready")
     assert len(server.workers()) == 3
     assert len(server.molds()) == 1
+    assert re.search(r"mold \d+ \(gen 1\) ready, .* 3 workers share \S+M of \S+M\n", server.ctl("status"))
     assert "pid=" in server.get()
     assert server.get("/descriptors").strip().endswith("descriptors=0,1,2"), "everything else is closed"
 
