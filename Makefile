@@ -24,7 +24,7 @@ run: $(VENV)/.installed-run ## serve the example Django project on http://127.0.
 	$(BIN)/python -m arbiter -c $(SITE)/arbiter.conf.py -b $(BIND)
 
 test: lint ## everything that is checked: lint, then all tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(TESTS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(TESTS)
 
 lint: $(VENV)/.installed-test ## ruff and mypy
 	$(BIN)/ruff check .
