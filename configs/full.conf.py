@@ -439,7 +439,7 @@ flags and environment variables is docs/settings.md."""
 
 # -------------------- Hooks
 
-# In the arbiter, before the first worker is started.
+# In the arbiter, before the first worker is started; after an upgrade in place again, in the new program.
 # def on_starting(server):
 #     ...
 
@@ -471,7 +471,8 @@ flags and environment variables is docs/settings.md."""
 # def worker_abort(worker):
 #     ...
 
-# In the arbiter, before an upgrade in place replaces it.
+# In the arbiter, before an upgrade in place replaces it, with all signals blocked. If it raises, there is
+# no upgrade.
 # def pre_exec(server):
 #     ...
 

@@ -8,6 +8,7 @@ standard error, without a traceback of ours, and with an exit status of `errors.
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import sys
 import threading
@@ -21,7 +22,9 @@ from arbiter.config import options, render
 from arbiter.config.snapshot import Config
 from arbiter.config.sources import Loader
 from arbiter.errors import AppError, ExitStatus, OperatorError
-from arbiter.supervisor import host
+from arbiter.supervisor import heir, host, upgrade
+from arbiter.supervisor.handover import FormError
+from arbiter.supervisor.upgrade import Errand
 from arbiter.version import __version__
 from arbiter.workers import doctor, hygiene, process
 
@@ -38,7 +41,11 @@ every option. docs/settings.md says more about each.
 def main() -> NoReturn:
     """Entry point of the console script and of `python -m arbiter`."""
     try:
-        status = run(sys.argv[1:], os.environ, _cwd(os.environ), _serve)
+        errand = upgrade.errand(sys.argv, sys.orig_argv)
+        if errand is None:
+            status = run(sys.argv[1:], os.environ, _cwd(os.environ), _serve)
+        else:
+            status = _inherit(errand)
         sys.stdout.flush()
     except BrokenPipeError:  # `arbiter --print-config | head`: whoever reads has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -51,7 +58,36 @@ def main() -> NoReturn:
     sys.exit(status)
 
 
-def run(arguments: Sequence[str], environ: Mapping[str, str], cwd: str, serve: Serve) -> int:
+def _inherit(errand: Errand) -> int:
+    """Do what the arbiter has started this program for: see `supervisor.upgrade`."""
+    arguments, environ = sys.argv[1:], os.environ
+    if errand.verdict >= 0:
+        return run(arguments, environ, _cwd(environ), lambda loader, config: _prove(errand, config))
+    try:
+        inherited = heir.Heir(errand)
+    except FormError as error:  # which has read it a moment ago
+        click.echo(f"arbiter: {error}", err=True)
+        return ExitStatus.FAILURE
+
+    def serve(loader: Loader, config: Config) -> int:
+        return inherited.serve(loader, config, process.run)
+
+    return run(arguments, environ, _cwd(environ), serve, inherited.load)
+
+
+def _prove(errand: Errand, config: Config) -> int:
+    for module in {module for module, _ in process.DISPATCHERS.values()}:
+        importlib.import_module(module)
+    return heir.prove(errand, config)
+
+
+def run(
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    cwd: str,
+    serve: Serve,
+    load: Callable[[Loader], Config] = Loader.load,
+) -> int:
     """Do what the command line says and return the exit status."""
     try:
         with _command().make_context("arbiter", list(arguments)) as ctx:
@@ -65,7 +101,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str], cwd: str, serve: S
         error.show()
         return ExitStatus.USAGE
     try:
-        config = loader.load()
+        config = load(loader)
         if config.print_config:
             click.echo(render.print_config(config))
             return ExitStatus.OK

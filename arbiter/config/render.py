@@ -27,7 +27,8 @@ _EFFECTS: Final = {
     "in_place": "in force at once",
     "workers": "with the new workers",
     "rebind": "listeners are opened and closed as needed",
-    "upgrade": "only by a restart",
+    "upgrade": "only by an upgrade in place, or a restart",
+    "restart": "only by a restart",
 }
 
 

@@ -26,7 +26,9 @@ class Effect(enum.Enum):
     REBIND = "rebind"
     """Listeners are opened or closed."""
     UPGRADE = "upgrade"
-    """Only a restart or an upgrade in place can change it; a reload says so and keeps the old value."""
+    """Only an upgrade in place or a restart can change it; a reload says so and keeps the old value."""
+    RESTART = "restart"
+    """Only a restart can change it; a reload says so."""
 
 
 @dataclass(frozen=True, slots=True)

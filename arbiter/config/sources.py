@@ -265,24 +265,7 @@ class _Load:
             if name == "raw_env":
                 value = {key: text for _, some in readable for key, text in some.items()}
             entries[name] = Entry(setting, value, given.origin, given.value)
-        chdir = entries["chdir"].value
-        base = self._cwd if chdir is None else join(self._cwd, chdir)
-        derived = {
-            "chdir": base,
-            "wsgi_app": "",
-            "user": os.geteuid(),
-            "group": os.getegid(),
-            "proc_name": entries["wsgi_app"].value or "arbiter",
-        }
-        for name, entry in entries.items():
-            if entry.value is None or name == "chdir":
-                value = derived.get(name)
-            else:
-                value = entry.setting.kind.resolve(entry.value, base)
-            entries[name] = Entry(entry.setting, value, entry.origin, entry.written)
-        if entries["workers_max"].value and entries["workers"].origin == "default":
-            entries["workers"] = replace(entries["workers"], value=entries["workers_min"].value)
-        return entries
+        return derive(entries, self._cwd)
 
     # -- the workers' environment
 
@@ -330,6 +313,29 @@ class _Load:
         if best is None or (best[0] is Level.FILE and self._environ.get(DJANGO)):
             return None
         return best[1]
+
+
+def derive(entries: Mapping[str, Entry], cwd: str) -> dict[str, Entry]:
+    """The entries with what takes the place of unset values, and with relative paths made absolute."""
+    chdir = entries["chdir"].value
+    base = cwd if chdir is None else join(cwd, chdir)
+    derived = {
+        "chdir": base,
+        "wsgi_app": "",
+        "user": os.geteuid(),
+        "group": os.getegid(),
+        "proc_name": entries["wsgi_app"].value or "arbiter",
+    }
+    result: dict[str, Entry] = {}
+    for name, entry in entries.items():
+        if entry.value is None or name == "chdir":
+            value = derived.get(name)
+        else:
+            value = entry.setting.kind.resolve(entry.value, base)
+        result[name] = Entry(entry.setting, value, entry.origin, entry.written)
+    if result["workers_max"].value and result["workers"].origin == "default":
+        result["workers"] = replace(result["workers"], value=result["workers_min"].value)
+    return result
 
 
 def _flag(name: str) -> str:

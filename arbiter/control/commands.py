@@ -20,6 +20,7 @@ class Verb(enum.Enum):
     QUIT = "quit"
     RELOAD = "reload"
     ROLLBACK = "rollback"
+    UPGRADE = "upgrade"
     SCALE = "scale"
     SCALE_UP = "scale-up"
     SCALE_DOWN = "scale-down"
@@ -137,6 +138,16 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "if they fail, the old ones stay.",
         Verb.RELOAD,
         (signal.SIGHUP,),
+        (_WAIT,),
+    ),
+    Command(
+        "upgrade",
+        Role.OPERATOR,
+        "Replace arbiter itself by what is installed now (arbiter, its dependencies, Python), under the "
+        "same pid, and then reload; listeners, workers and molds survive. What does not prove itself "
+        "changes nothing.",
+        Verb.UPGRADE,
+        (signal.SIGUSR2,),
         (_WAIT,),
     ),
     Command(

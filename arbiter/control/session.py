@@ -71,6 +71,11 @@ class Frames:
         """Whether part of a frame is held."""
         return bool(self._held)
 
+    @property
+    def held(self) -> bytes:
+        """That part."""
+        return bytes(self._held)
+
     def feed(self, data: bytes) -> list[dict[str, Any]]:
         """The objects that `data` completes. Raises `Fault` for what is not a frame; then all is lost."""
         self._held += data

@@ -52,12 +52,12 @@ class Sender:
 
 
 class Receiver:
-    """The arbiter's end."""
+    """The arbiter's end. `held`: the beginning of a message, of what another receiver has read here."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, held: bytes = b"") -> None:
         self._end = end
         end.setblocking(False)
-        self._held = b""
+        self._held = held
         self.closed = False
         self.take_fds: Callable[[list[int]], None] = _close_all
         """Given the descriptors that come with a message; they are closed if nobody wants them."""
@@ -69,6 +69,11 @@ class Receiver:
     def end(self) -> socket.socket:
         """The socket, by which a mold is also told."""
         return self._end
+
+    @property
+    def held(self) -> bytes:
+        """The beginning of a message whose rest has not come."""
+        return self._held
 
     def receive(self) -> list[Message]:
         """What has arrived; sets `closed` at the end of the stream or on garbage (ValueError is raised

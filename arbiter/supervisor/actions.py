@@ -82,6 +82,16 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Prove:
+    """Have what is installed prove that it can take over; answered by `Proved` or `Unproved`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Become what is installed; answered by `Unripe` or `Unproved` if this program is still there."""
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """`generation` is in force from now on; of all others only `kept` (0: none) may be needed again."""
 
@@ -170,6 +180,8 @@ Action: TypeAlias = (
     | Dump
     | Inspect
     | Load
+    | Prove
+    | Replace
     | Commit
     | Abandon
     | Say

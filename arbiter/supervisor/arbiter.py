@@ -26,7 +26,7 @@ from arbiter.hooks import ServerFace, WorkerFace
 from arbiter.link import spawn
 from arbiter.link.channel import Receiver, channel
 from arbiter.link.messages import Spawn
-from arbiter.link.scoreboard import Scoreboard, Word
+from arbiter.link.scoreboard import Word
 from arbiter.link.spec import WorkerSpec
 from arbiter.link.stacks import StackFile
 from arbiter.observe import logs as log_files
@@ -34,11 +34,13 @@ from arbiter.observe.logs import Log, Logs
 from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
 from arbiter.supervisor import listeners as sockets
-from arbiter.supervisor.book import FOREVER, Book
+from arbiter.supervisor.book import FOREVER
 from arbiter.supervisor.dumps import Dumps
+from arbiter.supervisor.estate import Estate
 from arbiter.supervisor.foundry import Foundry, Order
 from arbiter.supervisor.generation import Generation
 from arbiter.supervisor.health import Health, Patience, Watched
+from arbiter.supervisor.inventory import Inventory
 from arbiter.supervisor.journal import Journal
 from arbiter.supervisor.ledger import Ledger, Living
 from arbiter.supervisor.output import Outputs
@@ -50,16 +52,14 @@ from arbiter.supervisor.scaler import Scaler
 from arbiter.supervisor.states import SERVING
 from arbiter.supervisor.systemd import Notifier
 from arbiter.supervisor.trial import Trial
+from arbiter.supervisor.upgrade import Succession, installation, program
 from arbiter.supervisor.view import View
-from arbiter.supervisor.watch import Watch
 
 MEASURED: Final = 4
 """Workers whose memory is looked at, when all are ready, to say what a mold saves; a millisecond each."""
-ROWS_PER_SLOT: Final = 3
-SPARE_ROWS: Final = 384
-"""Rows of the scoreboard beyond three per worker: room for more workers, for surges and for what still
-drains. A row that is not used costs no memory.
-"""
+
+NEEDED: Final = {Effect.UPGRADE: "an upgrade (USR2) or a restart", Effect.RESTART: "a restart"}
+"""What it takes to change a setting that a reload cannot."""
 
 Entry = Callable[[WorkerSpec], int]
 
@@ -68,36 +68,36 @@ class Arbiter:
     """One running arbiter; `run` is its life."""
 
     def __init__(
-        self, first: Generation, loader: Loader, logs: Logs, log: Log, entry: Entry, notifier: Notifier
+        self, estate: Estate, loader: Loader, logs: Logs, log: Log, entry: Entry, notifier: Notifier
     ) -> None:
         self.log = log
         self.logs = logs
-        self.generations = {first.number: first}
-        self.current = first
+        self.generations = estate.generations
+        self.current = estate.current
         self.loader = loader
-        rows = max(first.config.workers, first.config.workers_max) * ROWS_PER_SLOT + SPARE_ROWS
-        self.policy = Policy(
-            Book(first.rules, generation=first.number, newest=first.number, most=rows // ROWS_PER_SLOT)
-        )
-        self.watch = Watch()
+        self.policy = Policy(estate.book)
+        self.watch = estate.watch
         self.status: ExitStatus | None = None
         self._entry = entry
         self._notifier = notifier
-        self._scoreboard = Scoreboard(rows)
-        self._rows: dict[int, int] = {}
+        self._scoreboard = estate.scoreboard
+        self._rows = estate.rows
         self._faces: dict[int, WorkerFace] = {}
-        self._lifeline_read, self._lifeline_write = os.pipe()
-        os.set_blocking(self._lifeline_read, False)
+        self._lifeline_read, self._lifeline_write = estate.lifeline
         self._foundry = Foundry(loader, self._scoreboard, self._lifeline_read)
         self._dumps = Dumps(log, self.watch.send)
         self._outputs = Outputs(self.watch, self._name)
         self._health = Health(time.monotonic())
         self._recycler = Recycler()
         self._oom = OomCounter()
-        self.outside = self._make_outside()
+        self.outside = self._make_outside(estate.started)
         self._scaler = Scaler(self.outside.view, self.watch)
         self._watchdog_due = 0.0 if notifier.interval else FOREVER
         self._trial: Trial | None = None
+        self._succession = Succession(self.watch, installation(loader))
+        self.inventory = Inventory(
+            estate, self._faces, self._foundry, self._dumps, self._outputs, self.outside
+        )
         self._pending: deque[ev.Event] = deque()
         self._performers: dict[type[Any], Callable[[Any], None]] = {
             act.Fork: self._fork,
@@ -109,6 +109,8 @@ class Arbiter:
             act.Dump: lambda action: self.outside.dump(action, time.monotonic()),
             act.Inspect: self._inspect,
             act.Load: self._load,
+            act.Prove: self._prove,
+            act.Replace: self._replace,
             act.Commit: self._commit,
             act.Abandon: self._abandon,
             act.Say: lambda action: self.outside.say(action.level, action.name, action.text, action.fields),
@@ -125,6 +127,14 @@ class Arbiter:
         """Serve until told to stop and the last child is reaped."""
         self.watch.install()
         self._perform(self.policy.start(time.monotonic()))
+        return self._live()
+
+    def resume(self) -> ExitStatus:
+        """Go on with what was adopted from another program in this same process (see `heir`)."""
+        self._perform(self.policy.resume(program(), time.monotonic()))
+        return self._live()
+
+    def _live(self) -> ExitStatus:
         while self.status is None:
             self._scaler.arm()
             happened = self.watch.wait(self._until_due())
@@ -136,7 +146,7 @@ class Arbiter:
         self.outside.stop()
         return self.status
 
-    def _make_outside(self) -> Outside:
+    def _make_outside(self, started: float) -> Outside:
         view = View(
             self.policy.book,
             self._scoreboard,
@@ -144,7 +154,7 @@ class Arbiter:
             lambda: self.current,
             Journal(time.time),
             Ledger(),
-            time.monotonic(),
+            started,
         )
         return Outside(view, self.watch, self._dumps, self.log, lambda: _check(self.loader), self._disown)
 
@@ -174,7 +184,8 @@ class Arbiter:
     def _until_due(self) -> float:
         now = time.monotonic()
         due = min(self.policy.wake_at(), self._health.due, self._recycler.due)
-        due = min(due, self._watchdog_due, self._dumps.due, self.outside.due, self._scaler.due)
+        due = min(due, self._watchdog_due, self._dumps.due, self.outside.due)
+        due = min(due, self._scaler.due, self._succession.due)
         if self._trial is not None:
             due = min(due, self._trial.deadline)
         return FOREVER if due == FOREVER else max(0.0, due - now)
@@ -186,6 +197,8 @@ class Arbiter:
             self._watchdog_due = now + self._notifier.interval
         if self._trial is not None and now >= self._trial.deadline:
             return list(self._tried("reading the configuration took too long"))
+        if now >= self._succession.due:
+            return [self._succession.late()]
         self._dumps.collect(now)
         self.outside.look(now)
         config = self.current.config
@@ -321,6 +334,7 @@ class Arbiter:
         self._dumps.abandon()
         self._outputs.abandon()
         self.outside.abandon()
+        self._succession.abandon()
         os.close(self._lifeline_write)
         for close in more:
             close()
@@ -415,8 +429,8 @@ class Arbiter:
             self.log.warning("%s", notice, event="config.notice")
         changes = diff(self.current.config, config)
         for change in changes:
-            if change.effect is Effect.UPGRADE:
-                text = "%s has changed; only a restart puts it in force"
+            if change.effect in (Effect.UPGRADE, Effect.RESTART):
+                text = f"%s has changed; only {NEEDED[change.effect]} puts it in force"
                 self.log.warning(text, change.name, event="config.notice", fields={"setting": change.name})
         said = ", ".join(
             f"{change.name}: {change.old!r} -> {change.new!r} ({config.origin(change.name)})"
@@ -471,6 +485,21 @@ class Arbiter:
         if not action.kept:
             del self.generations[action.generation]
 
+    # -- upgrade in place
+
+    def _prove(self, action: act.Prove) -> None:
+        deadline = time.monotonic() + self.policy.book.rules.boot_timeout
+        gather = partial(self.inventory.state, self.generations, self.current)
+        self._pending.extend(self._succession.prove(gather, deadline))
+
+    def _replace(self, action: act.Replace) -> None:
+        if self._pending or self._dumps.due != FOREVER or self._trial or self.outside.busy:
+            self._pending.append(ev.Unripe())
+            return
+        gather = partial(self.inventory.state, self.generations, self.current)
+        hook = partial(hooks.call, self.current.config, "pre_exec", self.current.server)
+        self._pending.append(self._succession.replace(gather, hook))
+
     # -- the rest
 
     def _reopen(self, action: act.Reopen) -> None:
@@ -504,6 +533,7 @@ class Arbiter:
 
     def _closing(self, action: act.Closing) -> None:
         self._notifier.stopping()
+        self._succession.end()
         self._scoreboard.close()
         for generation in self.generations.values():
             for listener in generation.listeners:

@@ -10,6 +10,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Final
 
+from arbiter.supervisor.plain import HOME
+
 FIRST: Final = 0.5
 FACTOR: Final = 2.0
 CAP: Final = 30.0
@@ -25,7 +27,7 @@ REFILL: Final = 2.0
 class Backoff:
     """One arbiter's patience."""
 
-    chance: random.Random = field(default_factory=lambda: random.Random(0x5EED))
+    chance: random.Random = field(default_factory=lambda: random.Random(0x5EED), metadata={HOME: True})
     failures: int = 0
     """Failed boots (or deaths beyond the tokens) in a row."""
     until: float = 0.0

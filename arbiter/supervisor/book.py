@@ -129,6 +129,18 @@ class Rollout:
 
 
 @dataclass(slots=True)
+class Upgrade:
+    """An upgrade in place on its way; `origin`: who asked for it."""
+
+    origin: str
+    running: str = ""
+    """The program that runs, once `proved` is known: what is installed and can take over."""
+    proved: str = ""
+    again: float = 0.0
+    """When the exec is to be tried again (monotonic s); 0: as soon as may be, infinity: it is being tried."""
+
+
+@dataclass(slots=True)
 class Book:
     """Everything the policy knows."""
 
@@ -152,6 +164,7 @@ class Book:
     """When the next attempt is due (monotonic s; 0: at once)."""
     next_key: int = 1
     rollout: Rollout | None = None
+    upgrade: Upgrade | None = None
     loading: bool = False
     """A configuration is being read; `Loaded` or `Refused` will come."""
     reload_again: bool = False

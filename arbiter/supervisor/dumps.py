@@ -48,6 +48,10 @@ class Dumps:
         """When to call `collect` (monotonic s)."""
         return min((one.due for one in self._asked), default=FOREVER)
 
+    def hand_over(self) -> dict[int, int]:
+        """The descriptors of the files, by key. To be called when nobody waits for stacks."""
+        return {key: file.fd for key, file in self._files.items()}
+
     def add(self, key: int, file: StackFile) -> None:
         """A child has been born with `file`."""
         self._files[key] = file

@@ -181,6 +181,29 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Proved:
+    """What is installed (`version`: "arbiter 0.2.0 on Python 3.12.1") can take over from what runs
+    (`running`).
+    """
+
+    version: str
+    running: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unproved:
+    """It cannot, or the exec has failed; `report` is what it printed, or ""."""
+
+    problem: str
+    report: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unripe:
+    """Something is under way that an exec would cut; nothing was done."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Nothing but time has passed."""
 
@@ -202,5 +225,8 @@ Event: TypeAlias = (
     | Gone
     | Loaded
     | Refused
+    | Proved
+    | Unproved
+    | Unripe
     | Tick
 )

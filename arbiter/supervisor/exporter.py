@@ -84,6 +84,22 @@ class Exporter:
             self._service.stop()
             self._service = None
 
+    def hand_over(self) -> list[tuple[int, bytes]]:
+        """The connections between two requests: descriptors, and what is still to be sent on them."""
+        connections = self._service.connections() if self._service else []
+        return [
+            (one.sock.fileno(), bytes(one.out))
+            for one in connections
+            if isinstance(one.handler, _Visitor) and one.handler.idle
+        ]
+
+    def adopt(self, listener: socket.socket, connections: Iterable[tuple[int, bytes]]) -> None:
+        """Serve on where another arbiter has stopped."""
+        self.serve(listener)
+        assert self._service is not None
+        for fd, out in connections:
+            self._service.adopt(fd, out)
+
     def abandon(self) -> None:
         """In a forked child: none of it is its own."""
         if self._service is not None:
@@ -144,6 +160,11 @@ class _Visitor:
         self._connection = connection
         self._clock = clock
         self._http = Http1Connection(LIMITS, ResponseDefaults(b"arbiter", formatdate(usegmt=True).encode()))
+
+    @property
+    def idle(self) -> bool:
+        """Nothing of a request has been read that is not answered."""
+        return not self._http.mid_head
 
     def received(self, data: bytes) -> Iterable[ev.Event]:
         """Answer what is complete. Only what has no body is."""

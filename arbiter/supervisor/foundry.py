@@ -35,7 +35,8 @@ AT_ONCE: Final = 16
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _MODULE: Final = "arbiter.workers.mold"
-_ACTIVATION: Final = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+ACTIVATION: Final = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+"""What sd_listen_fds(3) reads: for the process that the sockets were passed to, and for no other program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Foundry:
         file = _written(setup)
         inherited = (file, setup.control, setup.lifeline, setup.stacks, setup.scoreboard, setup.relay)
         fds = tuple(fd for fd in inherited if fd >= 0)
-        environ = {name: text for name, text in self._loader.environ.items() if name not in _ACTIVATION}
+        environ = {name: text for name, text in self._loader.environ.items() if name not in ACTIVATION}
         command = [sys.executable, *_interpreter_options(), _MODULE, str(file)]
         try:
             pid = spawn.fork(_become(command, environ, self._loader.cwd, fds, theirs))
@@ -102,6 +103,11 @@ class Foundry:
             os.close(file)
         self._molds[key] = _Mold(control)
         return pid, receiver, stacks
+
+    def adopt(self, key: int, control: socket.socket) -> None:
+        """A mold that the arbiter before this one has started; `control` is where it takes orders."""
+        _become_subreaper()
+        self._molds[key] = _Mold(control)
 
     def spawn(self, mold: int, order: Order) -> None:
         """Have a worker forked; it is told when its turn comes. Raises OSError if the mold is gone."""
@@ -162,8 +168,7 @@ def _become(
     def child() -> int:
         try:
             os.setpgid(0, 0)
-            for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-                _reset(number)
+            reset_signals()
             for fd in fds:
                 os.set_inheritable(fd, True)
             try:
@@ -180,11 +185,13 @@ def _become(
     return child
 
 
-def _reset(number: int) -> None:
-    try:
-        signal.signal(number, signal.SIG_DFL)
-    except (OSError, ValueError):
-        pass  # the C library's own
+def reset_signals() -> None:
+    """Before an exec: have every signal do what it does by default."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        try:
+            signal.signal(number, signal.SIG_DFL)
+        except (OSError, ValueError):
+            pass  # the C library's own
 
 
 def _interpreter_options() -> list[str]:

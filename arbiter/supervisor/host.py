@@ -14,6 +14,7 @@ import grp
 import os
 import pwd
 import sys
+from collections.abc import Callable
 
 from setproctitle import setproctitle
 
@@ -26,6 +27,7 @@ from arbiter.observe.logs import Log, Logs
 from arbiter.supervisor import listeners as sockets
 from arbiter.supervisor import systemd
 from arbiter.supervisor.arbiter import Arbiter, Entry
+from arbiter.supervisor.estate import Estate
 from arbiter.supervisor.generation import Generation
 from arbiter.supervisor.pidfile import Pidfile
 from arbiter.version import __version__
@@ -38,8 +40,7 @@ def serve(loader: Loader, config: Config, entry: Entry) -> ExitStatus:
     """
     check_identity(config)
     logs = Logs(config)
-    if os.geteuid() == 0 and config.user != 0:
-        logs.give_to(config.user, config.group)
+    dress(config, logs)
     pidfile = Pidfile(config.pidfile or "")
     pidfile.check()
     inherited = systemd.take_sockets(os.environ)
@@ -63,7 +64,6 @@ def serve(loader: Loader, config: Config, entry: Entry) -> ExitStatus:
 def _serve(
     loader: Loader, config: Config, entry: Entry, logs: Logs, log: Log, listeners: list[sockets.Listener]
 ) -> ExitStatus:
-    setproctitle(f"arbiter: master [{config.proc_name}]")
     server = ServerFace(config, log, [listener.url for listener in listeners])
     log.info("Starting arbiter %s", __version__, event="arbiter.starting", fields={"version": __version__})
     for notice in config.notices:
@@ -78,11 +78,29 @@ def _serve(
         said = {"url": listener.url}
         log.info("Listening at: %s", listener.url, event="arbiter.listening", fields=said)
     generation = Generation(1, config, listeners, server)
-    arbiter = Arbiter(generation, loader, logs, log, entry, systemd.Notifier(os.environ))
-    try:
+    estate = Estate.found(generation)
+    arbiter = Arbiter(estate, loader, logs, log, entry, systemd.Notifier(os.environ))
+
+    def run() -> ExitStatus:
         arbiter.outside.open(config, os.environ)
+        return arbiter.run()
+
+    return live(arbiter, run)
+
+
+def dress(config: Config, logs: Logs) -> None:
+    """Have the arbiter's title, and log files that belong to the workers' user."""
+    setproctitle(f"arbiter: master [{config.proc_name}]")
+    if os.geteuid() == 0 and config.user != 0:
+        logs.give_to(config.user, config.group)
+
+
+def live(arbiter: Arbiter, run: Callable[[], ExitStatus]) -> ExitStatus:
+    """The arbiter's life, and what is done and said at its end."""
+    log = arbiter.log
+    try:
         slim()
-        status = arbiter.run()
+        status = run()
     finally:
         try:
             hooks.call(arbiter.current.config, "on_exit", arbiter.current.server)

@@ -48,6 +48,17 @@ class Happening:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class JournalRecord:
+    """A journal as one arbiter hands it to the next."""
+
+    number: int
+    names: Counter[str]
+    causes: Counter[str]
+    kept: list[Happening]
+    dumps: list[dict[str, Any]]
+
+
 class Journal:
     """See the module's text. `clock` gives wall-clock seconds."""
 
@@ -78,6 +89,19 @@ class Journal:
         """Write down a record that has stacks."""
         happening = self.add(level, name, text, fields)
         self._dumps.append({**happening.plain(), "stacks": stacks[:MOST_TEXT]})
+
+    def hand_over(self) -> JournalRecord:
+        """All of it."""
+        return JournalRecord(self.number, self.names, self.causes, list(self._kept), list(self._dumps))
+
+    def adopt(self, record: JournalRecord) -> None:
+        """Go on where another arbiter has stopped."""
+        self.number = record.number
+        self.names.update(record.names)
+        self.causes.update(record.causes)
+        for happening in record.kept:
+            self._keep(happening)
+        self._dumps.extend(record.dumps)
 
     def recent(self, count: int = MOST, level: int = 0) -> list[Happening]:
         """The last `count` records of at least `level`, the oldest first."""

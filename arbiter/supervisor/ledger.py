@@ -57,6 +57,17 @@ class Lately:
     p99: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerRecord:
+    """A ledger as one arbiter hands it to the next: by slot what the dead have counted and their processor
+    seconds, by key those of the living.
+    """
+
+    base: dict[int, list[int]]
+    base_cpu: dict[int, float]
+    cpu: dict[int, float]
+
+
 class Ledger:
     """See the module's text."""
 
@@ -68,6 +79,19 @@ class Ledger:
         self._base_cpu: dict[int, float] = {}
         self._cpu: dict[int, float] = {}
         self._samples: dict[int, deque[Sample]] = {}
+
+    def hand_over(self) -> LedgerRecord:
+        """All that counts; samples are taken anew."""
+        return LedgerRecord(
+            {slot: list(words) for slot, words in self._base.items()}, dict(self._base_cpu), dict(self._cpu)
+        )
+
+    def adopt(self, record: LedgerRecord) -> None:
+        """Count on where another arbiter has stopped."""
+        for slot, words in record.base.items():
+            self._base[slot] = array("Q", [*words, *[0] * _WORDS][:_WORDS])
+        self._base_cpu.update(record.base_cpu)
+        self._cpu.update(record.cpu)
 
     def bury(self, worker: Living) -> None:
         """A worker has gone: its counts stay."""

@@ -37,6 +37,20 @@ class _Pipe:
     """The beginning of a line."""
 
 
+@dataclass(frozen=True, slots=True)
+class PipeRecord:
+    """A pipe as one arbiter hands it to the next; `held` is the beginning of a line, `who` and `fields` are
+    the worker's name, which may be dead.
+    """
+
+    fd: int
+    key: int
+    stream: str
+    who: str
+    fields: dict[str, Any]
+    held: bytes = b""
+
+
 class Outputs:
     """The pipes of all workers.
 
@@ -50,11 +64,23 @@ class Outputs:
 
     def take(self, key: int, fds: Sequence[int]) -> None:
         """Worker `key` prints into the pipes whose read ends these are."""
-        log = Log(*self._name(key))
+        who, fields = self._name(key)
         for stream, fd in zip(STREAMS, fds, strict=False):
             os.set_blocking(fd, False)
-            pipe = self._pipes[fd] = _Pipe(fd, key, stream, log)
-            self._watch.add_reader(fd, partial(self._readable, pipe))
+            self.adopt(PipeRecord(fd, key, stream, who, dict(fields)))
+
+    def hand_over(self) -> list[PipeRecord]:
+        """All of them."""
+        return [
+            PipeRecord(pipe.fd, pipe.key, pipe.stream, pipe.log.who, pipe.log.context, pipe.held)
+            for pipe in self._pipes.values()
+        ]
+
+    def adopt(self, record: PipeRecord) -> None:
+        """Read on where another arbiter has stopped."""
+        log = Log(record.who, record.fields)
+        pipe = self._pipes[record.fd] = _Pipe(record.fd, record.key, record.stream, log, record.held)
+        self._watch.add_reader(record.fd, partial(self._readable, pipe))
 
     def bury(self, key: int) -> None:
         """Worker `key` is dead: all that it printed goes into the log before its death does.

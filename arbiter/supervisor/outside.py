@@ -6,12 +6,16 @@ it is needed to serve the site; what cannot be opened is told, and everything el
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
+from arbiter.config.address import Address
 from arbiter.config.snapshot import Config
 from arbiter.errors import FilesError, ListenError
 from arbiter.link.scoreboard import Word
@@ -27,13 +31,36 @@ from arbiter.supervisor.exporter import Exporter
 from arbiter.supervisor.journal import Happening
 from arbiter.supervisor.ledger import Living
 from arbiter.supervisor.listeners import Listener
-from arbiter.supervisor.plane import Plane
+from arbiter.supervisor.plane import ControlRecord, Plane
 from arbiter.supervisor.queues import queue_of
 from arbiter.supervisor.rendezvous import open_socket
 from arbiter.supervisor.states import SERVING
 from arbiter.supervisor.trial import Trial
 from arbiter.supervisor.view import View
 from arbiter.supervisor.watch import Watch
+
+CONTROL: Final = ("control_socket", "control_socket_mode", "control_socket_disable")
+"""The settings that say how the control socket is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsRecord:
+    """The listener of `metrics_bind` as one arbiter hands it to the next, and the connections to it, each
+    with what is still to be sent.
+    """
+
+    fd: int
+    address: Address
+    path: str
+    connections: list[tuple[int, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideRecord:
+    """All that is open to the outside, as one arbiter hands it to the next."""
+
+    control: ControlRecord | None
+    metrics: MetricsRecord | None
 
 
 class Outside:
@@ -70,6 +97,9 @@ class Outside:
         self._move_exporter(config)
         self._open_statsd(config)
         multiprocess.clean(_directory(config))
+        self._open_control(config, environ)
+
+    def _open_control(self, config: Config, environ: Mapping[str, str]) -> None:
         if config.control_socket_disable:
             return
         try:
@@ -79,6 +109,51 @@ class Outside:
             return
         self._plane = Plane(self._watch, listener, path, self.view, self, time.monotonic)
         self._log.info("Control socket at: %s", path, event="control.listening", fields={"path": path})
+
+    # -- from one arbiter to the next
+
+    @property
+    def busy(self) -> bool:
+        """A configuration is being read for somebody who waits."""
+        return self._trial is not None
+
+    def hand_over(self) -> OutsideRecord:
+        """All that is open."""
+        metrics, one = None, self._listener
+        if one is not None:
+            connections = self._exporter.hand_over()
+            metrics = MetricsRecord(one.socket.fileno(), one.address, one.path, connections)
+        return OutsideRecord(self._plane.hand_over() if self._plane else None, metrics)
+
+    def adopt(
+        self, record: OutsideRecord, before: Config, config: Config, environ: Mapping[str, str]
+    ) -> None:
+        """Go on where another arbiter has stopped, which went by the configuration `before`."""
+        metrics, control = record.metrics, record.control
+        if metrics is not None:
+            self._listener = Listener(metrics.address, socket.socket(fileno=metrics.fd), metrics.path)
+            self._exporter.adopt(self._listener.socket, metrics.connections)
+        self.reconfigure(config)
+        if control is not None:
+            self._adopt_control(control, same=all(getattr(before, n) == getattr(config, n) for n in CONTROL))
+        if self._plane is None:
+            self._open_control(config, environ)
+        sessions = control.sessions if control else []
+        if self._plane is not None:
+            self._plane.adopt(sessions)
+        else:
+            for session in sessions:
+                os.close(session.fd)
+
+    def _adopt_control(self, record: ControlRecord, *, same: bool) -> None:
+        """Keep the socket, unless another one is wanted or its file has been removed."""
+        listener = socket.socket(fileno=record.fd)
+        if same and os.path.exists(record.path):
+            self._plane = Plane(self._watch, listener, record.path, self.view, self, time.monotonic)
+        else:
+            listener.close()
+            with contextlib.suppress(OSError):
+                os.unlink(record.path)
 
     def reconfigure(self, config: Config) -> None:
         """A reload is in force: move to another `metrics_bind`, or stay if that cannot be."""

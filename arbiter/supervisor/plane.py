@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from arbiter.control import session as wire
@@ -70,6 +71,32 @@ class Hands(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A connection as one arbiter hands it to the next.
+
+    out: what is still to be sent; held: the beginning of a request; follow: the request that follows events,
+    and their least level; upgrades: those that wait for the upgrade; others: those that wait for something
+    else, which nobody will tell them.
+    """
+
+    fd: int
+    out: bytes
+    held: bytes
+    follow: tuple[int, int] | None
+    upgrades: list[int]
+    others: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRecord:
+    """The control socket as one arbiter hands it to the next."""
+
+    fd: int
+    path: str
+    sessions: list[SessionRecord]
+
+
 class Plane:
     """See the module's text. `clock` gives monotonic seconds."""
 
@@ -107,6 +134,21 @@ class Plane:
             there = os.lstat(self.path)
             if (there.st_dev, there.st_ino) == (self._identity.st_dev, self._identity.st_ino):
                 os.unlink(self.path)
+
+    # -- from one arbiter to the next
+
+    def hand_over(self) -> ControlRecord:
+        """The socket, and who is connected."""
+        handlers = [one.handler for one in self.service.connections()]
+        sessions = [handler.hand_over() for handler in handlers if isinstance(handler, Session)]
+        return ControlRecord(self.service.listener.fileno(), self.path, sessions)
+
+    def adopt(self, records: Iterable[SessionRecord]) -> None:
+        """Serve on who was connected to another arbiter."""
+        for record in records:
+            connection = self.service.adopt(record.fd, record.out)
+            if connection is not None and isinstance(connection.handler, Session):
+                connection.handler.resume(record)
 
     # -- peers
 
@@ -178,6 +220,7 @@ class Session:
         self._frames = Frames(wire.MAX_REQUEST)
         self._under_way: set[int] = set()
         self._follower: Callable[[Happening], None] | None = None
+        self._follows: tuple[int, int] | None = None
 
     @property
     def _view(self) -> View:
@@ -209,6 +252,30 @@ class Session:
         if self._follower is not None:
             self._view.journal.followers.remove(self._follower)
             self._follower = None
+
+    def hand_over(self) -> SessionRecord:
+        """This session, for the next arbiter."""
+        mine = [wait for wait in self._plane.waits if wait.asker is self]
+        upgrades = [wait.number for wait in mine if isinstance(wait.goal, waits.Upgraded)]
+        others = self._under_way.difference(upgrades, [self._follows[0]] if self._follows else [])
+        sock, out = self._connection.sock, bytes(self._connection.out)
+        return SessionRecord(sock.fileno(), out, self._frames.held, self._follows, upgrades, sorted(others))
+
+    def resume(self, record: SessionRecord) -> None:
+        """Go on where another arbiter has stopped."""
+        self._frames.feed(record.held)
+        self._under_way.update(record.upgrades, record.others)
+        for number in record.others:
+            text = "arbiter itself was replaced meanwhile (upgrade); see how things stand, and ask again"
+            self.settle(number, Fault(FaultKind.REFUSED, text))
+        if record.follow is not None:
+            self._under_way.add(record.follow[0])
+            self._follow(*record.follow)
+        for number in record.upgrades:
+            goal = waits.Upgraded()
+            goal.resume(self._view.book)
+            self._plane.waits.append(Wait(self, number, 0, goal))
+        self._rest()
 
     def _obey(self, message: dict[str, Any]) -> Iterator[ev.Event]:
         number = message.get("id")
@@ -330,15 +397,17 @@ class Session:
             raise Fault(FaultKind.BUSY, "events are being followed already")
         for happening in kept:
             self.tell(request.id, happening)
+        if not self._connection.closed:
+            self._follow(request.id, least)
+        return ()
 
+    def _follow(self, number: int, least: int) -> None:
         def follow(happening: Happening) -> None:
             if happening.level >= least:
-                self.tell(request.id, happening)
+                self.tell(number, happening)
 
-        if not self._connection.closed:
-            self._follower = follow
-            self._view.journal.followers.append(follow)
-        return ()
+        self._follower, self._follows = follow, (number, least)
+        self._view.journal.followers.append(follow)
 
     def _loglevel(self, request: Request) -> Iterable[ev.Event]:
         level = request.arguments["level"]
@@ -363,6 +432,7 @@ OBEYED: Final[dict[str, Callable[[Session, Request], Iterable[ev.Event]]]] = {
     "slow": lambda s, r: s._answer(r, {"slow": s._view.journal.dumps(_count(r, 32))}),
     "events": Session._events,
     "reload": lambda s, r: s._ask(r, Verb.RELOAD, goal=waits.Reloaded()),
+    "upgrade": lambda s, r: s._ask(r, Verb.UPGRADE, goal=waits.Upgraded()),
     "rollback": lambda s, r: s._ask(r, Verb.ROLLBACK, goal=waits.RolledBack()),
     "generations": lambda s, r: s._answer(r, answers.generations(s._view, s._now)),
     "scale": Session._scale,

@@ -25,10 +25,10 @@ from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import FOREVER, Book, Child, Phase, Rollout
 from arbiter.supervisor.causes import describe
-from arbiter.supervisor.molding import Molding
 from arbiter.supervisor.moves import QUIT_PATIENCE
 from arbiter.supervisor.scaling import Scaling
 from arbiter.supervisor.states import LEAVING, SERVING, Input, State
+from arbiter.supervisor.upgrading import Upgrading
 
 RUNG: Final = 1.0
 """Seconds between two rungs of the ladder for a stuck worker."""
@@ -43,7 +43,7 @@ CORPSES: Final = 200
 """Requests remembered for that."""
 
 
-class Policy(Molding, Scaling):
+class Policy(Upgrading, Scaling):
     """Decides; see the module's text. `book` is its only state."""
 
     def __init__(self, book: Book) -> None:
@@ -65,11 +65,15 @@ class Policy(Molding, Scaling):
             ev.Gone: self._gone,
             ev.Loaded: self._loaded,
             ev.Refused: self._refused,
+            ev.Proved: self._upgrade_proved,
+            ev.Unproved: self._upgrade_refused,
+            ev.Unripe: self._upgrade_later,
             ev.Tick: lambda event, now: None,
         }
         self._wishes: dict[Verb, Callable[[ev.Asked, float], None]] = {
             Verb.RELOAD: lambda event, now: self._reload(event.origin, now),
             Verb.ROLLBACK: self._roll_back,
+            Verb.UPGRADE: self._upgrade,
             Verb.SCALE: lambda event, now: self._resize(event.amount, event),
             Verb.SCALE_UP: lambda event, now: self._resize(len(self.book.slots) + event.amount, event),
             Verb.SCALE_DOWN: lambda event, now: self._resize(len(self.book.slots) - event.amount, event),
@@ -100,7 +104,7 @@ class Policy(Molding, Scaling):
     def wake_at(self) -> float:
         """The time (monotonic s) at which a `Tick` is due; infinity if there is nothing to wait for."""
         due = min((child.deadline for child in self.book.children.values()), default=FOREVER)
-        due = min(due, self.book.leave_at, self._molds_due())
+        due = min(due, self.book.leave_at, self._molds_due(), self._upgrade_due())
         if self.book.backoff.until and self._anything_missing():
             due = min(due, self.book.backoff.until)
         return due
@@ -135,7 +139,7 @@ class Policy(Molding, Scaling):
     def _stop(self, *, quick: bool, why: str, now: float) -> None:
         book = self.book
         if book.phase is not Phase.STOPPING:
-            book.phase, book.leave_at = Phase.STOPPING, FOREVER
+            book.phase, book.leave_at, book.upgrade = Phase.STOPPING, FOREVER, None
             self._say(logging.INFO, "arbiter.stopping", f"{'quick stop' if quick else 'stopping'} ({why})")
             self._do(act.Closing())
             self._melt_all()
@@ -484,12 +488,14 @@ class Policy(Molding, Scaling):
                 self._do(act.Exit(ExitStatus(book.exit_status)))
             return
         self._trim(now)
-        if book.paused:
+        if not book.paused:
+            self._recast(now)
+        if self._yields(now) or book.paused:
             return
-        self._recast(now)
         self._fill(now)
         self._replace(now)
         self._settle(now)
+        self._yields(now)  # the reload that it waited for may just have ended
 
     def _trim(self, now: float) -> None:
         """No slot too many is held."""

@@ -143,6 +143,27 @@ class Service:
             one.sock.close()
         self.listener.close()
 
+    # -- from one arbiter to the next
+
+    def connections(self) -> list[Connection]:
+        """Those that go on."""
+        return [one for one in self._connections.values() if not one.closing and one.handler is not None]
+
+    def adopt(self, fd: int, out: bytes) -> Connection | None:
+        """A connection that the arbiter before this one has accepted, with what it still had to send."""
+        sock = socket.socket(fileno=fd)
+        sock.setblocking(False)
+        now = self._clock()
+        one = self._connections[fd] = Connection(self, sock, now)
+        self._watch.add_reader(fd, lambda: self._ready(one))
+        one.handler = self._handle(one, now)
+        if one.handler is None:
+            one.finish()
+            return None
+        if out:
+            self.send(one, out)
+        return one
+
     # -- connections
 
     def _accept(self) -> Iterator[ev.Event]:

@@ -7,11 +7,14 @@ a wait ends by what is said (`control.happenings`) or by what the book shows, ne
 from __future__ import annotations
 
 import logging
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from arbiter.control.session import Fault, FaultKind
 from arbiter.supervisor.book import Book
 from arbiter.supervisor.journal import Happening
+
+NEVER: Final = 1 << 62
+"""A generation that never comes."""
 
 
 class Asker(Protocol):
@@ -63,6 +66,25 @@ class Reloaded(Goal):
         return None
 
 
+class Upgraded(Reloaded):
+    """A new program has taken over, and the reload it begins with has ended."""
+
+    def begin(self, book: Book) -> None:
+        """The old program: it hears of the end only if that is a refusal."""
+        self._generation = NEVER
+
+    def resume(self, book: Book) -> None:
+        """The new program: its reload is still to begin."""
+        self._generation = book.newest + 1
+
+    def heard(self, happening: Happening) -> str | Fault | None:
+        if happening.name == "upgrade.refused":
+            return Fault(FaultKind.FAILED, happening.text)
+        if happening.name == "upgrade.done" and not happening.fields["reload"]:
+            return happening.text
+        return super().heard(happening)
+
+
 class RolledBack(Goal):
     """The generation before is in force again, or the reload that was under way is not any more."""
 
@@ -110,6 +132,11 @@ class Wait:
         self._said: list[str] = []
         self._ignored: list[str] = []
         self._failed = False
+
+    @property
+    def goal(self) -> Goal | None:
+        """What it waits for beside the policy's decision."""
+        return self._goal
 
     def decided(self, said: list[Happening], book: Book) -> None:
         """The policy has dealt with one of the events."""

@@ -52,6 +52,20 @@ class Process:
     unsent: list[tuple[int, bool]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class ChildRecord:
+    """A child as one arbiter hands it to the next. `channel` is a descriptor, `held` what was read of it and
+    is no whole message; `closed`: nothing more comes from it.
+    """
+
+    key: int
+    pid: int
+    mold: int
+    channel: int
+    held: bytes
+    closed: bool
+
+
 class Watch:
     """Waits; see the module's text."""
 
@@ -78,7 +92,7 @@ class Watch:
         for number in (*BY_SIGNAL, signal.SIGCHLD):
             signal.signal(number, lambda number, frame: None)
         # Default actions that would end an arbiter and orphan its workers.
-        for number in (signal.SIGPIPE, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF):
+        for number in (signal.SIGPIPE, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF):
             signal.signal(number, signal.SIG_IGN)
 
     def _signals(self) -> Iterable[ev.Event]:
@@ -92,6 +106,39 @@ class Watch:
                 yield ev.Asked(verb, f"signal {signal.Signals(number).name[3:]}")
             elif number == signal.SIGCHLD:
                 yield from self._reap()
+
+    def signalled(self) -> set[int]:
+        """The signals that have come and that `wait` has not yet told of."""
+        try:
+            return set(self._wakeup.recv(4096, socket.MSG_PEEK))
+        except BlockingIOError:
+            return set()
+
+    # -- from one arbiter to the next
+
+    def hand_over(self) -> list[ChildRecord]:
+        """Every child. To be called when none is still to be announced."""
+        return [
+            ChildRecord(
+                child.key,
+                child.pid,
+                child.mold,
+                child.receiver.fileno(),
+                child.receiver.held,
+                child.receiver.closed,
+            )
+            for child in self._children.values()
+        ]
+
+    def adopt(self, record: ChildRecord) -> Receiver:
+        """Watch a child that was watched by the arbiter before this one, in this same process."""
+        receiver = Receiver(socket.socket(fileno=record.channel), record.held)
+        receiver.closed = record.closed
+        child = self._children[record.key] = Process(record.key, record.pid, receiver, mold=record.mold)
+        self._watch_end(child)  # it may be dead already: then this is readable
+        if not receiver.closed:
+            self.add_reader(receiver.fileno(), lambda: self._messages(child))
+        return receiver
 
     # -- children
 

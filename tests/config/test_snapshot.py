@@ -61,7 +61,7 @@ def test_what_has_changed_and_what_to_do(tmp_path: Path) -> None:
         "workers": Effect.IN_PLACE,
         "bind": Effect.REBIND,
         "keepalive": Effect.WORKERS,
-        "daemon": Effect.UPGRADE,
+        "daemon": Effect.RESTART,
         "errorlog": Effect.IN_PLACE,
         "on_exit": Effect.IN_PLACE,
         "post_request": Effect.WORKERS,

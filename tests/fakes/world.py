@@ -2,13 +2,15 @@
 
 One `World` is one history. `step()` lets one thing happen: a worker gets ready, fails, hangs, asks for a
 replacement, dies; a mold gets ready, fails, hangs, forks, dies; an operator reloads (a good, a broken, a
-hanging application, a refused configuration), rolls back, scales, pauses, stops; the load asks for more or
-fewer; or time passes. After every decision the invariants of docs/supervision.md are checked; the seed
-replays a failure.
+hanging application, a refused configuration), rolls back, scales, pauses, stops, upgrades arbiter itself
+(which proves itself or not, and goes on with a policy that knows the book as it was handed over, no more);
+the load asks for more or fewer; or time passes. After every decision the invariants of docs/supervision.md
+are checked; the seed replays a failure.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 from collections import deque
@@ -20,6 +22,7 @@ from arbiter.link.messages import BootFailed
 from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import FOREVER, Book, MoldState, Phase, Rules
+from arbiter.supervisor.plain import from_plain, to_plain
 from arbiter.supervisor.policy import Policy
 from arbiter.supervisor.states import LEAVING, SERVING, State
 
@@ -75,6 +78,10 @@ class World:
         self.apps = {1: first}
         self.rules = {1: rules}
         self.loading: int | None = None
+        self.proving = False
+        """What is installed is proving itself."""
+        self.upgrades = 0
+        """How often it has taken over."""
         self.exited: ExitStatus | None = None
         self.stop_asked = False
         self.said: list[act.Say | act.Dump] = []
@@ -122,6 +129,12 @@ class World:
                 case act.Load(generation):
                     assert self.loading is None, "two configurations are read at once"
                     self.loading = generation
+                case act.Prove():
+                    assert not self.proving, "two programs prove themselves at once"
+                    self.proving = True
+                case act.Replace():
+                    assert action is actions[-1], "what follows would be lost"
+                    self._replace()
                 case act.Commit(generation, kept):
                     assert generation in self.apps
                     self.committed = generation
@@ -174,12 +187,47 @@ class World:
                     ["good", "good", "bad", "unsafe", "frail", "fails", "dies", "hangs", "refused"]
                 )
             )
-        elif choice < 0.62:
+        elif choice < 0.57 and self.proving:
+            self.answer_proof(self.chance.random() < 0.7)
+        elif choice < 0.63:
             self._operator_acts()
         elif choice < 0.66:
             self.feed(ev.Needed(self.chance.randint(0, 15), "the load", self.chance.choice(["", "no room"])))
         else:
             self.pass_time(self.chance.choice([0.01, 0.1, 1.0, 1.0, 5.0, 20.0, 40.0]))
+
+    # -- upgrades in place
+
+    def answer_proof(self, good: bool) -> None:
+        """What is installed has proved itself, or not."""
+        assert self.proving
+        self.proving = False
+        if good:
+            self.feed(ev.Proved("arbiter 2", "arbiter 1"))
+        else:
+            self.feed(ev.Unproved("it cannot take over", "SyntaxError"))
+
+    def _replace(self) -> None:
+        """The exec: at the wrong moment, in vain, or into a program that has nothing but the state."""
+        luck = self.chance.random()
+        if self.pending or luck < 0.1:
+            self.pending.append(ev.Unripe())
+            return
+        if luck < 0.2:
+            self.pending.append(ev.Unproved("it cannot be executed"))
+            return
+        assert self.loading is None and self.book.rollout is None, "16: no reload is under way"
+        assert all(process.born for process in self.processes.values()), "16: nobody is to be announced"
+        plain = json.dumps(to_plain(self.book))
+        book = from_plain(Book, json.loads(plain))
+        assert json.dumps(to_plain(book)) == plain, "17: the book is handed over as it is"
+        self.policy, self.book = Policy(book), book
+        self.upgrades += 1
+        states = {key: child.state for key, child in book.children.items()}
+        actions = self.policy.resume("arbiter 2", self.now)
+        assert not any(isinstance(action, act.Send) for action in actions), "17: nobody is told to go"
+        assert states == {key: child.state for key, child in book.children.items() if key in states}
+        self._perform(actions)
 
     # -- molds
 
@@ -360,7 +408,7 @@ class World:
 
     def _operator_acts(self) -> None:
         verbs = [Verb.RELOAD] * 8 + [Verb.SCALE_UP, Verb.SCALE_DOWN] * 4 + [Verb.REOPEN_LOGS, Verb.PAUSE]
-        verbs += [Verb.ROLLBACK] * 3 + [Verb.SCALE_AUTO]
+        verbs += [Verb.ROLLBACK] * 3 + [Verb.UPGRADE] * 2 + [Verb.SCALE_AUTO]
         verbs += [Verb.SCALE, Verb.RECYCLE, Verb.RECYCLE, Verb.KILL, Verb.DRAIN, Verb.UNDRAIN]
         if self.chance.random() < 0.01:
             verbs = [Verb.STOP, Verb.QUIT]
@@ -430,6 +478,7 @@ class World:
         assert set(book.molds) == set(self.molds), "4: and on which molds"
         self._check_molds()
         self._check_rollout_ends()
+        self._check_upgrade_ends()
 
     def _check_molds(self) -> None:
         """11: what a rollback would go back to is there. 12: one mold for a generation, none without a use.
@@ -455,6 +504,16 @@ class World:
             self.rollout_since = None
         elif self.rollout_since is None:
             self.rollout_since = self.now
+
+    def _check_upgrade_ends(self) -> None:
+        """18: an upgrade is being proved, waits for a reload, a fork or a better moment, or happens."""
+        upgrade, book = self.book.upgrade, self.book
+        if upgrade is None or self.proving or self.pending:
+            return
+        assert upgrade.proved, "18: an upgrade is asked for and nothing proves itself"
+        unborn = any(not child.pid for child in (*book.children.values(), *book.molds.values()))
+        waits = unborn or book.rollout or book.loading or book.leave_at != FOREVER
+        assert waits or self.now < upgrade.again < FOREVER, "18: an upgrade that could be is not"
 
     def forks_within(self, seconds: float) -> int:
         """How many forks there were in the last `seconds`."""

@@ -127,7 +127,8 @@ class Server:
     """`python -m arbiter` in `directory`, with the applications of `apps` copied into it.
 
     options: the command line after the program; `-b 127.0.0.1:0` is added unless a bind is among them.
-    config: the text of an arbiter.conf.py; prefix: what to run the command under; ready=False: start only.
+    config: the text of an arbiter.conf.py; prefix: what to run the command under; ready=False: start only;
+    python: the interpreter's path.
     """
 
     def __init__(
@@ -141,12 +142,13 @@ class Server:
         bind: str | None = "127.0.0.1:0",
         ready: bool = True,
         copy_apps: bool = True,
+        python: str = sys.executable,
     ) -> None:
         self.directory = directory
         for app in APPS.glob("*.py"):
             if copy_apps and not (directory / app.name).exists():
                 shutil.copy(app, directory)
-        arguments = [*prefix, sys.executable, "-m", "arbiter"]
+        arguments = [*prefix, python, "-m", "arbiter"]
         if config is not None:
             self.write_config(config)
             arguments += ["-c", "arbiter.conf.py"]

@@ -21,7 +21,13 @@ def _hook(name: str, kind: Hook, text: str, effect: Effect = Effect.WORKERS) -> 
 _ARBITER: Final = Effect.IN_PLACE
 
 SETTINGS: Final = (
-    _hook("on_starting", Hook("server"), "In the arbiter, before the first worker is started.", _ARBITER),
+    _hook(
+        "on_starting",
+        Hook("server"),
+        "In the arbiter, before the first worker is started; after an upgrade in place again, in the new "
+        "program.",
+        _ARBITER,
+    ),
     _hook("on_reload", Hook("server"), "In the arbiter, when a reload was accepted.", _ARBITER),
     _hook("when_ready", Hook("server"), "In the arbiter, when the first worker is ready.", _ARBITER),
     _hook("pre_fork", Hook("server", "worker"), "In the arbiter, before a worker is forked.", _ARBITER),
@@ -33,7 +39,13 @@ SETTINGS: Final = (
     _hook("post_worker_init", Hook("worker"), "In a worker that has loaded the application."),
     _hook("worker_int", Hook("worker"), "In a worker that was told to quit (INT or QUIT)."),
     _hook("worker_abort", Hook("worker"), "In a worker that is about to be killed for its `timeout` (ABRT)."),
-    _hook("pre_exec", Hook("server"), "In the arbiter, before an upgrade in place replaces it.", _ARBITER),
+    _hook(
+        "pre_exec",
+        Hook("server"),
+        "In the arbiter, before an upgrade in place replaces it, with all signals blocked. If it raises, "
+        "there is no upgrade.",
+        _ARBITER,
+    ),
     _hook("pre_request", Hook("worker", "req"), "In a worker, before a request is given to the application."),
     _hook(
         "post_request",

@@ -29,7 +29,7 @@ SETTINGS: Final = (
         False,
         "Go to the background. Under systemd or in a container leave it off.",
         flags=("-D", "--daemon"),
-        effect=Effect.UPGRADE,
+        effect=Effect.RESTART,
     ),
     Setting(
         "pidfile",

@@ -1,0 +1,90 @@
+"""How an installation is started again, and how it knows what for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from arbiter.config.sources import Loader
+from arbiter.supervisor.upgrade import OPTION, Errand, Installation, errand, installation
+
+
+def test_an_errand_is_taken_out_of_the_command_line() -> None:
+    argv = ["/x/__main__.py", f"{OPTION}prove:5:6", "-w", "2"]
+    orig_argv = ["python", "-X", "dev", "-m", "arbiter", f"{OPTION}prove:5:6", "-w", "2"]
+    assert errand(argv, orig_argv) == Errand(5, 6)
+    assert argv == ["/x/__main__.py", "-w", "2"]
+    assert orig_argv == ["python", "-X", "dev", "-m", "arbiter", "-w", "2"]
+    assert errand(["a", f"{OPTION}take:7"], ["p", "a", f"{OPTION}take:7"]) == Errand(7)
+
+
+@pytest.mark.parametrize("text", ["take", "take:x", "take:1:2", "prove:1", "give:1", ""])
+def test_what_is_no_errand_is_left_for_the_command_line_to_refuse(text: str) -> None:
+    argv = ["a", OPTION + text]
+    assert errand(argv, ["p", *argv]) is None
+    assert argv == ["a", OPTION + text]
+
+
+def test_no_errand() -> None:
+    assert errand(["a"], ["p", "a"]) is None
+    assert errand(["a", "-w", f"{OPTION}take:7"], ["p", "a", "-w", f"{OPTION}take:7"]) is None
+
+
+def installed(directory: Path, argv: list[str], orig_argv: list[str]) -> Installation:
+    environ = {"HOME": "/h", "LISTEN_FDS": "1", "LISTEN_PID": "7", "LISTEN_FDNAMES": "web"}
+    return installation(Loader({}, environ, str(directory)), argv, orig_argv)
+
+
+def script(directory: Path, text: str, mode: int = 0o755) -> str:
+    path = directory / "arbiter"
+    path.write_text(text)
+    path.chmod(mode)
+    return str(path)
+
+
+def test_a_module_is_started_with_the_interpreter_it_was(tmp_path: Path) -> None:
+    found = installed(
+        tmp_path, ["/x/__main__.py", "-w", "2"], ["/v/bin/python", "-X", "dev", "-m", "arbiter", "-w", "2"]
+    )
+    assert found.command("take:7") == [
+        "/v/bin/python", "-X", "dev", "-m", "arbiter", f"{OPTION}take:7", "-w", "2",
+    ]  # fmt: skip
+    assert found.cwd == str(tmp_path)
+    assert found.environ == {"HOME": "/h"}, "sockets are handed over, and not by systemd again"
+
+
+def test_an_interpreter_found_on_the_path_is_named_in_full(tmp_path: Path) -> None:
+    found = installed(tmp_path, ["/x/__main__.py"], ["python3", "-m", "arbiter"])
+    assert found.command("take:7") == [sys.executable, "-m", "arbiter", f"{OPTION}take:7"]
+
+
+@pytest.mark.parametrize(
+    ("first", "interpreter"),
+    [
+        ("#!/v/bin/python3\n", ["/v/bin/python3"]),
+        ("#!/usr/bin/env python3\n", ["python3"]),
+        ("#!/v/bin/python -sE\n", ["/v/bin/python", "-sE"]),
+        ("#!/bin/sh\n'''exec' \"/a long/path/python\" \"$0\" \"$@\"\n' '''\n", ["/a long/path/python"]),
+    ],
+)
+def test_a_script_is_started_by_its_own_path(tmp_path: Path, first: str, interpreter: list[str]) -> None:
+    path = script(tmp_path, f"{first}import this\n")
+    found = installed(tmp_path, [path, "-w", "2"], [*interpreter, path, "-w", "2"])
+    assert found.command("take:7") == [path, f"{OPTION}take:7", "-w", "2"]
+
+
+def test_a_script_that_was_given_to_an_interpreter_is_again(tmp_path: Path) -> None:
+    path = script(tmp_path, "#!/v/bin/python\n")
+    found = installed(tmp_path, [path, "a:b"], ["/other/pypy", path, "a:b"])
+    assert found.command("take:7") == ["/other/pypy", path, f"{OPTION}take:7", "a:b"]
+    found = installed(tmp_path, [path], ["/v/bin/python", "-X", "dev", path])
+    assert found.head == ["/v/bin/python", "-X", "dev", path]
+    path = script(tmp_path, "#!/v/bin/python\n", 0o644)
+    assert installed(tmp_path, [path], ["/v/bin/python", path]).head == ["/v/bin/python", path]
+
+
+def test_a_relative_script_is_looked_for_where_arbiter_was_started(tmp_path: Path) -> None:
+    script(tmp_path, "#!/v/bin/python\n")
+    assert installed(tmp_path, ["./arbiter"], ["/v/bin/python", "./arbiter"]).head == ["./arbiter"]
