@@ -13,9 +13,11 @@ import re
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from typing import Final
 
 _FRAME: Final = re.compile(r'  File "(.*)", line \d+ in .*')
+_THREAD: Final = re.compile(r"(Current thread|Thread) 0x.* first\):")
 _OURS: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _THEIRS: Final = ("<frozen runpy>", os.path.join(os.path.dirname(os.__file__), "threading.py"))
 
@@ -63,15 +65,38 @@ class StackFile:
 
 
 def trim(stacks: str) -> str:
-    """The stacks without arbiter's own frames, which are the same in every one and explain nothing."""
-    lines: list[str] = []
-    for line in stacks.rstrip().splitlines():
-        frame = _FRAME.fullmatch(line)
-        if frame and (frame[1].startswith(_OURS) or frame[1] in _THEIRS or frame[1] == sys.argv[0]):
-            continue
-        if not frame and lines and not lines[-1].startswith(" ") and lines[-1].endswith("first):"):
-            lines.append("  (waiting in arbiter)")
-        lines.append(line)
-    if lines and lines[-1].endswith("first):"):
-        lines.append("  (waiting in arbiter)")
-    return "\n".join(lines)
+    """The stacks without arbiter's own frames, which are the same in every one and explain nothing. Of
+    threads that have no others there is only the number.
+    """
+    kept: list[str] = []
+    waiting, gap = 0, False
+    for head, frames in _blocks(stacks):
+        if not head:
+            gap = True
+        elif _THREAD.match(head) and not frames:
+            waiting += 1
+        else:
+            kept += [*([""] if gap and kept else []), head, *frames]
+            gap = False
+    if waiting:
+        what = f"{'more ' if kept else ''}{'threads wait' if waiting > 1 else 'thread waits'}"
+        kept += [*([""] if kept else []), f"({waiting} {what} in arbiter)"]
+    return "\n".join(kept)
+
+
+def _blocks(stacks: str) -> Iterator[tuple[str, list[str]]]:
+    """Each line that is not indented, and those below it that are, without arbiter's frames."""
+    head, frames = "", list[str]()
+    for number, line in enumerate(stacks.rstrip().splitlines()):
+        if not line.startswith(" "):
+            if number:
+                yield head, frames
+            head, frames = line, []
+        elif not _is_ours(line):
+            frames.append(line)
+    yield head, frames
+
+
+def _is_ours(line: str) -> bool:
+    frame = _FRAME.fullmatch(line)
+    return frame is not None and (frame[1].startswith(_OURS) or frame[1] in (*_THEIRS, sys.argv[0]))

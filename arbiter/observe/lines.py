@@ -89,8 +89,8 @@ class Source:
         self._line("for field in request.fields:")
         self._line("    pair = field[0]")
         self._line("    if pair[0] in wanted:")
-        for name, variable in self._found.items():
-            self._line(f"        if pair[0] == {name}: {variable} = pair[1]")
+        for number, (name, variable) in enumerate(self._found.items()):
+            self._line(f"        {'elif' if number else 'if'} pair[0] == {name}: {variable} = pair[1]")
 
     def add_text(self, pieces: list[str | tuple[str, str]]) -> None:
         """The pieces of a format of gunicorn's language."""

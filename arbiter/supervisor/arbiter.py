@@ -528,7 +528,8 @@ class Arbiter:
         pids = [child.pid for child in self.policy.book.serving() if child.mold][:MEASURED]
         shares = shared_mib(pids)
         if shares:
-            text = f"{action.workers} workers share {shares[0]} of {shares[1]} MiB"
+            who = "1 worker shares" if action.workers == 1 else f"{action.workers} workers share"
+            text = f"{who} {shares[0]} of {shares[1]} MiB"
             self.outside.say(logging.INFO, "mold.shares", text, {"shared": shares[0], "occupied": shares[1]})
 
     def _closing(self, action: act.Closing) -> None:

@@ -547,7 +547,7 @@ class Policy(Upgrading, Scaling):
         serving = {child.slot for child in book.serving()}
         if book.phase is Phase.STARTING and serving:
             book.phase = Phase.SERVING
-            text = f"arbiter ready: {len(serving)} workers"
+            text = f"arbiter ready: {len(serving)} worker{'s' if len(serving) > 1 else ''}"
             self._say(logging.INFO, "arbiter.ready", text, workers=len(serving))
             self._do(act.Opened(len(serving)))
         rollout = book.rollout

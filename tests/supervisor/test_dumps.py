@@ -119,6 +119,9 @@ def test_the_last_words_of_a_crash_are_told() -> None:
 
 def test_arbiters_own_frames_are_left_out() -> None:
     stacks = (
+        "Thread 0x0 (most recent call first):\n"
+        "  <no Python frame>\n"
+        "\n"
         "Thread 0x1 (most recent call first):\n"
         f'  File "{OURS}/workers/core.py", line 112 in _turn\n'
         f'  File "{OURS}/workers/core.py", line 104 in run\n'
@@ -127,14 +130,30 @@ def test_arbiters_own_frames_are_left_out() -> None:
         '  File "/app/views.py", line 5 in view\n'
         f'  File "{OURS}/gateways/wsgi.py", line 187 in run\n'
         '  File "<frozen runpy>", line 88 in _run_code\n'
+        "\n"
+        "Task Task-3: GET /, begun 1.2 s ago (most recent call first):\n"
+        '  File "/app/views.py", line 9 in other\n'
+        "Task Task-4 (most recent call first):\n"
+        "  (waiting in arbiter)\n"
     )
     assert trim(stacks) == (
-        "Thread 0x1 (most recent call first):\n"
-        "  (waiting in arbiter)\n"
+        "Thread 0x0 (most recent call first):\n"
+        "  <no Python frame>\n"
         "\n"
         "Current thread 0x2 (most recent call first):\n"
-        '  File "/app/views.py", line 5 in view'
+        '  File "/app/views.py", line 5 in view\n'
+        "\n"
+        "Task Task-3: GET /, begun 1.2 s ago (most recent call first):\n"
+        '  File "/app/views.py", line 9 in other\n'
+        "Task Task-4 (most recent call first):\n"
+        "  (waiting in arbiter)\n"
+        "\n"
+        "(1 more thread waits in arbiter)"
     )
+    idle = f'Current thread 0x1 (most recent call first):\n  File "{OURS}/workers/core.py", line 1 in run\n'
+    assert trim(idle) == "(1 thread waits in arbiter)"
+    assert trim(f"{idle}\n{idle}") == "(2 threads wait in arbiter)"
+    assert trim("") == ""
 
 
 def test_a_stack_file_can_be_written_again_after_it_was_read() -> None:
