@@ -63,6 +63,18 @@ def test_counting_a_request() -> None:
     assert row.latency()[:3] == [1, 0, 1]
 
 
+def test_the_time_that_requests_take_grows_evenly_whether_they_are_under_way_or_over() -> None:
+    row = Scoreboard(1).row(0)
+    assert row.spent_ns(50) == 0
+    first = row.begin("GET", b"/", 100)
+    second = row.begin("GET", b"/", 200)
+    assert row.spent_ns(300) == 300
+    row.end(200, 100, 300, 0, first)
+    assert row.spent_ns(300) == 300
+    row.end(200, 200, 400, 0, second)
+    assert row.spent_ns(900) == 400
+
+
 def test_a_clock_that_stands_still_and_an_endless_request_have_a_bucket() -> None:
     row = Scoreboard(1).row(0)
     row.end(200, 50, 50, 0)
