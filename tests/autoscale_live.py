@@ -52,9 +52,9 @@ async def run(port: int, requests: list[tuple[float, float]]) -> list[float | Ba
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def workers(events: list[dict[str, object]], began: float, ended: float) -> tuple[float, int]:
-    """How many workers there were on the average, and how often their number changed."""
-    total, count, since = 0.0, LEAST, began
+def workers(events: list[dict[str, object]], count: int, began: float, ended: float) -> tuple[float, int]:
+    """How many workers there were on the average, and how often their number, first `count`, changed."""
+    total, since = 0.0, began
     changes = [(float(e["time"]), str(e["text"])) for e in events if e["name"] == "scale.auto"]  # type: ignore[arg-type]
     for when, text in changes:
         total += count * (when - since)
@@ -70,11 +70,11 @@ def main() -> None:
         bounds = [] if "-w" in sys.argv else ["--workers-min", str(LEAST), "--workers-max", str(MOST)]
         options = ["-k", "sync", *bounds, *sys.argv[1:], "naps"]
         with Server(Path(directory), *options, copy_apps=False) as server:
-            began = time.time()
+            first, began = len(server.workers()), time.time()
             outcomes = asyncio.run(run(server.port, requests))
             ended = time.time()
             told = [json.loads(line) for line in server.ctl("events", "--json").splitlines()]
-            average, changes = workers(told, began, ended)
+            average, changes = workers(told, first, began, ended)
     lost = collections.Counter(repr(one) for one in outcomes if isinstance(one, BaseException))
     waits = sorted(one for one in outcomes if isinstance(one, float))
     print(f"{len(outcomes)} requests, lost: {dict(lost) or 'none'}")

@@ -107,6 +107,19 @@ def test_an_operators_word_holds_until_it_is_taken_back(serve: Serve, tmp_path: 
     assert load.lost == 0, f"{load.verdict()}\n{server.log.text}"
 
 
+def test_it_goes_on_after_an_upgrade_in_place(serve: Serve, tmp_path: Path) -> None:
+    server = start(serve, tmp_path, "sync", "--workers-max", "4")
+    server.ctl("scale", "2", "--wait")
+    server.ctl("upgrade", "--wait")
+    assert scaling(server) == {"mode": "pinned", "least": 1, "most": 4, "needed": 0}
+    assert len(server.workers()) == 2
+    server.ctl("scale", "auto")
+    with Load((server.host, server.port), 12, keepalive=False, path="/?0.2") as load:
+        server.log.wait(r"2 -> \d workers: load")
+        load.wait_ok(20)
+    assert load.lost == 0, f"{load.verdict()}\n{server.log.text}"
+
+
 def test_a_reload_changes_the_bounds(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "naps.py").write_text(NAPS["wsgi"])
     config = "wsgi_app = 'naps'\nworkers_min = 3\nworkers_max = 4\n"
