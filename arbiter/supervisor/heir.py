@@ -8,6 +8,7 @@ workers serve on.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -15,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from arbiter import hooks
 from arbiter.config.memory import recall
@@ -73,7 +74,7 @@ class Heir:
 
     def load(self, loader: Loader) -> Config:
         """The configuration, which could be read a moment ago, and the logs opened by it; tried until it can
-        be. Raises `OperatorError` when told to stop meanwhile: then the workers stop by themselves.
+        be. Raises SystemExit when told to stop meanwhile.
         """
         said = ""
         while True:
@@ -87,10 +88,18 @@ class Heir:
                     print(
                         f"arbiter: {said}\nThe workers serve on; trying again.", file=sys.stderr, flush=True
                     )
-                if self.watch.signalled() & {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}:
-                    raise
+            if self.watch.signalled() & {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}:
+                self._leave()
             self._notifier.watchdog()
             time.sleep(PAUSE)
+
+    def _leave(self) -> NoReturn:
+        """End without having begun. The workers drain when their lifeline does."""
+        for listener in self.state.listeners:
+            if listener.path:
+                with contextlib.suppress(OSError):
+                    os.unlink(listener.path)
+        raise SystemExit(ExitStatus.OK)
 
     def serve(self, loader: Loader, config: Config, entry: Entry) -> ExitStatus:
         """Be the arbiter until it has stopped; the process's exit status."""

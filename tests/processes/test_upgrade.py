@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 from tests.processes.load import Load
-from tests.processes.server import DEADLINE, ROOT, Held, Server, gone, until
+from tests.processes.server import DEADLINE, ROOT, WORKER, Held, Server, children_of, gone, until
 
 Serve = Callable[..., Server]
 
@@ -108,13 +109,24 @@ def test_under_load_nothing_is_lost(serve: Serve, options: list[str], installed:
     assert server.stop() == 0
 
 
+def asked(scraper: http.client.HTTPConnection) -> str:
+    scraper.request("GET", "/livez")
+    return scraper.getresponse().read().decode().strip()
+
+
 def test_another_version_takes_over_and_says_so(serve: Serve, installed: Installed, tmp_path: Path) -> None:
     env = {"PYTHONPATH": str(installed.link)}
     server = serve("-w", "1", "-p", "a.pid", "--metrics-bind", "127.0.0.1:0", "wsgi_app", env=env)
     installed.copy("next", ("version.py", '__version__ = "', '__version__ = "9.'))
     server.rewrite("wsgi_app", '"one"', '"two"')
     where = str(tmp_path / "a.ctl")
+    metrics = server.log.wait(r"Metrics at: http://(\S+):(\d+)")
+    scraper = http.client.HTTPConnection(metrics[1], int(metrics[2]), timeout=DEADLINE)
+    assert asked(scraper) == "live"
+    sock = scraper.sock
     text = server.ctl("upgrade", "--wait", socket=where)
+    assert asked(scraper) == "live" and scraper.sock is sock, "a connection at rest stays open"
+    scraper.close()
     assert re.search(r"arbiter 9\.\S+ on Python \S+ has taken over from arbiter \d", text)
     assert text.rstrip().endswith("reload done: generation 2")
     assert server.ctl("version", socket=where).startswith("arbiter 9.")
@@ -240,6 +252,66 @@ def test_signals_between_the_programs_are_not_lost(serve: Serve) -> None:
     upgrade(server, r"stopping \(signal TERM\)")
     assert server.wait() == 0
     assert server.log.count("upgrade done") == 1
+
+
+BREAKING = """
+workers = 2
+def pre_exec(server):
+    with open("arbiter.conf.py", "w") as file:
+        file.write("workers = 'many'\\n")
+"""
+
+
+def test_a_configuration_that_breaks_between_the_programs_is_waited_for(serve: Serve) -> None:
+    server = serve("wsgi_app", config=BREAKING)
+    before = server.workers()
+    upgrade(server, "The workers serve on; trying again")
+    assert "pid=" in server.get() and server.workers() == before
+    assert server.log.count("workers = 'many'") == 1
+    server.write_config("workers = 1\n")
+    server.log.wait("reload done: generation 2")
+    until(lambda: len(server.workers()) == 1 and not before & server.workers(), "one new worker")
+    assert server.stop() == 0
+
+
+def test_a_stop_while_it_is_waited_for(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    server = serve("wsgi_app", config=BREAKING, bind=f"unix:{path}")
+    before = server.workers() | server.molds()
+    upgrade(server, "The workers serve on; trying again")
+    assert server.stop() == 0
+    assert all(gone(pid) for pid in before)
+    assert not path.exists()
+
+
+def test_nobody_outlives_the_new_program(serve: Serve) -> None:
+    """PR_SET_PDEATHSIG and the lifeline outlive the exec, for workers of the old program, too."""
+    server = serve("-w", "2", "wsgi_app")
+    server.rewrite("wsgi_app", "VERSION =", "1 / 0\nVERSION =")
+    upgrade(server, "reload failed: .*generation 1 goes on")
+    left = server.workers() | server.molds()
+    assert len(left) >= 2
+    server.signal(signal.SIGKILL)
+    assert all(gone(pid) for pid in left)
+
+
+def test_a_daemon_whose_workers_are_paused(serve: Serve, tmp_path: Path) -> None:
+    options = ["-D", "-p", "a.pid", "--error-logfile", "error.log", "wsgi_app"]
+    assert serve(*options, ready=False).wait() == 0
+    pidfile, log = tmp_path / "a.pid", tmp_path / "error.log"
+    until(lambda: log.exists() and "arbiter ready" in log.read_text(), "readiness in the log file")
+    pid = int(pidfile.read_text())
+    try:
+        os.kill(pid, signal.SIGWINCH)
+        until(lambda: not children_of(pid, WORKER), "no worker after WINCH")
+        os.kill(pid, signal.SIGUSR2)
+        until(lambda: "upgrade done" in log.read_text(), "the new program")
+        assert pidfile.read_text() == f"{pid}\n" and not children_of(pid, WORKER)
+        os.kill(pid, signal.SIGHUP)
+        until(lambda: children_of(pid, WORKER), "a worker after HUP")
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        assert gone(pid)
 
 
 def test_a_hook_that_raises_refuses(serve: Serve) -> None:
