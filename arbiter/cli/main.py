@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NoReturn, TypeAlias
 
 import click
@@ -61,24 +62,19 @@ def main() -> NoReturn:
 def _inherit(errand: Errand) -> int:
     """Do what the arbiter has started this program for: see `supervisor.upgrade`."""
     arguments, environ = sys.argv[1:], os.environ
-    if errand.verdict >= 0:
-        return run(arguments, environ, _cwd(environ), lambda loader, config: _prove(errand, config))
     try:
+        if errand.verdict >= 0:
+            for module, _ in process.DISPATCHERS.values():
+                importlib.import_module(module)
+            prove = partial(heir.prove, errand, entry=process.run)
+            return run(arguments, environ, _cwd(environ), prove)
         inherited = heir.Heir(errand)
-    except FormError as error:  # which has read it a moment ago
+        inherited.begin()
+        serve = partial(inherited.serve, entry=process.run)
+        return run(arguments, environ, _cwd(environ), serve, inherited.load)
+    except FormError as error:
         click.echo(f"arbiter: {error}", err=True)
         return ExitStatus.FAILURE
-
-    def serve(loader: Loader, config: Config) -> int:
-        return inherited.serve(loader, config, process.run)
-
-    return run(arguments, environ, _cwd(environ), serve, inherited.load)
-
-
-def _prove(errand: Errand, config: Config) -> int:
-    for module in {module for module, _ in process.DISPATCHERS.values()}:
-        importlib.import_module(module)
-    return heir.prove(errand, config)
 
 
 def run(

@@ -88,7 +88,12 @@ class Prove:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Become what is installed; answered by `Unripe` or `Unproved` if this program is still there."""
+    """Become what is installed; answered by `Unripe` or `Unproved` if this program is still there.
+
+    anyway: also if somebody waits for stacks, or for the verdict on a configuration.
+    """
+
+    anyway: bool = False
 
 
 @dataclass(frozen=True, slots=True)

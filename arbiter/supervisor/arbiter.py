@@ -493,7 +493,8 @@ class Arbiter:
         self._pending.extend(self._succession.prove(gather, deadline))
 
     def _replace(self, action: act.Replace) -> None:
-        if self._pending or self._dumps.due != FOREVER or self._trial or self.outside.busy:
+        cut = self._dumps.due != FOREVER or self.outside.busy
+        if self._pending or self._trial or (cut and not action.anyway):
             self._pending.append(ev.Unripe())
             return
         gather = partial(self.inventory.state, self.generations, self.current)

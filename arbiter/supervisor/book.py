@@ -138,6 +138,7 @@ class Upgrade:
     proved: str = ""
     again: float = 0.0
     """When the exec is to be tried again (monotonic s); 0: as soon as may be, infinity: it is being tried."""
+    tries: int = 0
 
 
 @dataclass(slots=True)

@@ -25,7 +25,6 @@ from arbiter.config.sources import Loader
 from arbiter.errors import ExitStatus, OperatorError
 from arbiter.hooks import ServerFace
 from arbiter.link.scoreboard import Scoreboard
-from arbiter.observe import logs as log_files
 from arbiter.observe.logs import Log, Logs
 from arbiter.supervisor import handover, host, systemd
 from arbiter.supervisor import listeners as sockets
@@ -35,42 +34,49 @@ from arbiter.supervisor.generation import Generation
 from arbiter.supervisor.handover import State
 from arbiter.supervisor.listeners import Listener
 from arbiter.supervisor.pidfile import Pidfile
+from arbiter.supervisor.plain import to_plain
 from arbiter.supervisor.upgrade import Errand
 from arbiter.supervisor.watch import Watch
 from arbiter.version import __version__
 
+COMPARED: Final = ("book", "rows", "children", "stacks", "pipes", "listeners")
+"""Parts of the state that must be the same after a take-over."""
 PAUSE: Final = 0.5
 """Seconds between two attempts to read a configuration that could be read a moment ago."""
 
 
-def prove(errand: Errand, config: Config) -> ExitStatus:
-    """Show that this program, with this configuration, can take over. Raises `OperatorError` if not."""
+def prove(errand: Errand, loader: Loader, config: Config, entry: Entry) -> ExitStatus:
+    """Show that this program, with this configuration, can take over: by doing so, up to where others would
+    notice. Raises `OperatorError` or `FormError` if it cannot.
+    """
     host.check_identity(config)
-    log_files.check(config)
-    try:
-        state = handover.read(errand.state)
-    except handover.FormError as error:
-        print(f"arbiter: {error}", file=sys.stderr)
-        return ExitStatus.FAILURE
-    for generation in state.generations:
-        recall(generation.config, config, config.chdir)
+    heir = Heir(errand)
+    heir.logs = Logs(config)
+    arbiter, _ = heir.build(loader, config, entry)
+    again = arbiter.inventory.state(arbiter.generations, arbiter.current)
+    for part in COMPARED:
+        if to_plain(getattr(again, part)) != to_plain(getattr(heir.state, part)):
+            raise handover.FormError(f"the state has other {part} once it is taken over: a bug in arbiter")
     verdict = {"arbiter": __version__, "python": platform.python_version()}
     os.write(errand.verdict, json.dumps(verdict).encode("ascii"))
     return ExitStatus.OK
 
 
 class Heir:
-    """The program that takes over. Made before anything else is: signals wait for it. Raises `FormError`."""
+    """The program that takes over, or would. Raises `FormError`."""
 
     def __init__(self, errand: Errand) -> None:
         self.state: State = handover.read(errand.state)
         for fd in self.state.descriptors():
             os.set_inheritable(fd, False)
         self.watch = Watch()
+        self.logs: Logs | None = None
+        self._notifier = systemd.Notifier(os.environ)
+
+    def begin(self) -> None:
+        """Take the signals over, which have waited since before the exec."""
         self.watch.install()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        self._notifier = systemd.Notifier(os.environ)
-        self._logs: Logs | None = None
 
     def load(self, loader: Loader) -> Config:
         """The configuration, which could be read a moment ago, and the logs opened by it; tried until it can
@@ -80,7 +86,7 @@ class Heir:
         while True:
             try:
                 config = loader.load()
-                self._logs = Logs(config)
+                self.logs = Logs(config)
                 return config
             except OperatorError as error:
                 if str(error) != said:
@@ -103,13 +109,34 @@ class Heir:
 
     def serve(self, loader: Loader, config: Config, entry: Entry) -> ExitStatus:
         """Be the arbiter until it has stopped; the process's exit status."""
-        assert self._logs is not None
-        state = self.state
-        log = Log(f"arbiter (pid {os.getpid()})")
-        host.dress(config, self._logs)
-        listeners = [Listener(one.address, socket.socket(fileno=one.fd), one.path) for one in state.listeners]
-        generations = self._generations(loader, config, log, listeners)
+        assert self.logs is not None
+        host.dress(config, self.logs)
+        arbiter, before = self.build(loader, config, entry)
+        current, log = arbiter.current, arbiter.log
+        pidfile = self._move_pidfile(before, config, log)
+        arbiter.outside.adopt(self.state.outside, before, config, os.environ)
+        try:
+            hooks.call(config, "on_starting", ServerFace(config, log, current.server.address))
+        except Exception:
+            log.exception("hook on_starting raised", event="hook.failed", fields={"hook": "on_starting"})
+        try:
+            return host.live(arbiter, arbiter.resume)
+        finally:
+            for generation in arbiter.generations.values():
+                sockets.close_all(generation.listeners)
+            pidfile.release()
+
+    def build(self, loader: Loader, config: Config, entry: Entry) -> tuple[Arbiter, Config]:
+        """The arbiter as it was, and the configuration it went by. Nobody else notices."""
+        assert self.logs is not None
+        state, log = self.state, Log(f"arbiter (pid {self.state.pid})")
+        generations = self._generations(loader, config, log)
         current = generations[state.current]
+        (before,) = (
+            recall(each.config, config, loader.cwd)
+            for each in state.generations
+            if each.number == state.current
+        )
         estate = Estate(
             generations=generations,
             current=current,
@@ -120,29 +147,14 @@ class Heir:
             rows=state.rows,
             watch=self.watch,
         )
-        (before,) = (
-            recall(each.config, config, loader.cwd)
-            for each in state.generations
-            if each.number == state.current
-        )
-        pidfile = self._move_pidfile(before, config, log)
-        arbiter = Arbiter(estate, loader, self._logs, log, entry, self._notifier)
+        arbiter = Arbiter(estate, loader, self.logs, log, entry, self._notifier)
         arbiter.inventory.adopt(state, log)
-        arbiter.outside.adopt(state.outside, before, config, os.environ)
-        try:
-            hooks.call(config, "on_starting", ServerFace(config, log, current.server.address))
-        except Exception:
-            log.exception("hook on_starting raised", event="hook.failed", fields={"hook": "on_starting"})
-        try:
-            return host.live(arbiter, arbiter.resume)
-        finally:
-            sockets.close_all(listeners)
-            pidfile.release()
+        return arbiter, before
 
-    def _generations(
-        self, loader: Loader, config: Config, log: Log, listeners: list[Listener]
-    ) -> dict[int, Generation]:
+    def _generations(self, loader: Loader, config: Config, log: Log) -> dict[int, Generation]:
         """Those that may still be forked from, as they were."""
+        records = self.state.listeners
+        listeners = [Listener(one.address, socket.socket(fileno=one.fd), one.path) for one in records]
         found: dict[int, Generation] = {}
         workers: dict[int, Any] = {}
         for record in self.state.generations:

@@ -135,7 +135,8 @@ class Proof:
         os.set_blocking(self.verdict, False)
         os.set_blocking(self.output, False)
         try:
-            self._pid = spawn.fork(_prover(installed, file, verdict, output))
+            passed = (file, verdict, *state.descriptors())
+            self._pid = spawn.fork(_prover(installed, f"prove:{file}:{verdict}", passed, output))
         except OSError:
             os.close(self.verdict)
             os.close(self.output)
@@ -198,8 +199,8 @@ class Proof:
             os.close(self._pidfd)
 
 
-def _prover(installed: Installation, file: int, verdict: int, output: int) -> Callable[[], int]:
-    """What the forked process does: turn into the installation, with an errand."""
+def _prover(installed: Installation, errand: str, passed: Iterable[int], output: int) -> Callable[[], int]:
+    """What the forked process does: turn into the installation, with an errand and these descriptors."""
 
     def child() -> int:
         try:
@@ -207,11 +208,11 @@ def _prover(installed: Installation, file: int, verdict: int, output: int) -> Ca
             reset_signals()
             for fd in (1, 2):
                 os.dup2(output, fd)
-            for fd in (file, verdict):
+            for fd in passed:
                 os.set_inheritable(fd, True)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             os.chdir(installed.cwd)
-            command = installed.command(f"prove:{file}:{verdict}")
+            command = installed.command(errand)
             os.execve(command[0], command, installed.environ)
         except OSError as error:
             os.write(output, f"{error.filename}: {error.strerror}\n".encode())

@@ -17,6 +17,8 @@ from arbiter.supervisor.molding import Molding
 
 AGAIN: Final = 0.05
 """Seconds until an exec is tried again that came at the wrong moment."""
+PATIENCE: Final = 200
+"""So often; then what would be cut is cut."""
 
 
 class Upgrading(Molding):
@@ -88,8 +90,8 @@ class Upgrading(Molding):
         unborn = not all(child.pid for child in book.children.values())
         unborn = unborn or not all(mold.pid for mold in book.molds.values())
         if not unborn and not upgrade.again:
-            upgrade.again = FOREVER  # until it is answered
-            self._do(act.Replace())
+            upgrade.again, upgrade.tries = FOREVER, upgrade.tries + 1  # until it is answered
+            self._do(act.Replace(anyway=upgrade.tries > PATIENCE))
         return True
 
     def _upgrade_due(self) -> float:

@@ -132,9 +132,9 @@ class World:
                 case act.Prove():
                     assert not self.proving, "two programs prove themselves at once"
                     self.proving = True
-                case act.Replace():
+                case act.Replace(anyway):
                     assert action is actions[-1], "what follows would be lost"
-                    self._replace()
+                    self._replace(anyway)
                 case act.Commit(generation, kept):
                     assert generation in self.apps
                     self.committed = generation
@@ -207,10 +207,10 @@ class World:
         else:
             self.feed(ev.Unproved("it cannot take over", "SyntaxError"))
 
-    def _replace(self) -> None:
+    def _replace(self, anyway: bool) -> None:
         """The exec: at the wrong moment, in vain, or into a program that has nothing but the state."""
         luck = self.chance.random()
-        if self.pending or luck < 0.1:
+        if self.pending or (luck < 0.1 and not anyway):
             self.pending.append(ev.Unripe())
             return
         if luck < 0.2:

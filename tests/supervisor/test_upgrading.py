@@ -10,6 +10,7 @@ import pytest
 
 from arbiter.control.commands import Verb
 from arbiter.supervisor import events as ev
+from arbiter.supervisor.upgrading import AGAIN, PATIENCE
 from tests.fakes.world import RULES, World
 
 MOLDED = replace(RULES, preload="auto", rollback_keep=300.0)
@@ -125,6 +126,16 @@ def test_a_wrong_moment_is_tried_again() -> None:
     world.chance.random = lambda: 0.5  # type: ignore[method-assign]
     world.pass_time(1.0)
     assert world.upgrades == 1
+
+
+def test_it_does_not_wait_for_ever_for_a_moment() -> None:
+    world = started()
+    asked: list[bool] = []
+    world._replace = lambda anyway: (asked.append(anyway), world.pending.append(ev.Unripe()))  # type: ignore[assignment, func-returns-value]
+    world.ask(Verb.UPGRADE)
+    world.answer_proof(True)
+    world.pass_time(AGAIN * (PATIENCE + 1))
+    assert asked[:PATIENCE] == [False] * PATIENCE and asked[PATIENCE:] and all(asked[PATIENCE:])
 
 
 def test_an_exec_that_fails_changes_nothing() -> None:
