@@ -147,10 +147,10 @@ def test_a_crash_leaves_its_stack_and_the_request(serve: Serve, kind: str, stuck
 
 
 def test_an_import_that_hangs_fails_the_reload(serve: Serve, kind: str, stuck: list[str]) -> None:
-    server = serve(*stuck[:-1], "--boot-timeout", "2", stuck[-1])
+    server = serve(*stuck[:-1], "--boot-timeout", "8", stuck[-1])
     before = server.workers()
     server.rewrite(STUCK[kind], "import os\n", "import os\nimport threading\nthreading.Event().wait()\n")
-    server.reload(expect=r"reload failed: .* is not ready after boot_timeout = 2 s .*generation 1 goes on")
+    server.reload(expect=r"reload failed: .* is not ready after boot_timeout = 8 s .*generation 1 goes on")
     server.log.wait("hangs in ")
     assert f"{STUCK[kind]}.py" in server.log.text, "the line it hangs at"
     assert server.workers() >= before

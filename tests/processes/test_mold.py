@@ -263,7 +263,7 @@ def test_a_broken_application_ends_the_first_start_with_its_status(serve: Serve,
 
 def test_an_import_that_hangs_ends_at_boot_timeout_with_its_stack(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "hangs.py").write_text("import time\ntime.sleep(600)\n")
-    server = serve("--preload", "--boot-timeout", "2", "hangs:application", ready=False)
+    server = serve("--preload", "--boot-timeout", "8", "hangs:application", ready=False)
     assert server.wait() == 3
     assert "hangs in step application" in server.log.text
     assert re.search(r"hangs\.py\", line 2", server.log.text), server.log.text

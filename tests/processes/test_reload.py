@@ -139,10 +139,10 @@ def test_a_worker_that_does_not_answer_well_fails_the_reload(
 def test_a_worker_that_does_not_answer_at_all_fails_the_reload(
     serve: Serve, kind: str, options: list[str]
 ) -> None:
-    server = serve("-w", "2", "--readiness-path", "/ready", "--boot-timeout", "2", *options)
+    server = serve("-w", "2", "--readiness-path", "/ready", "--boot-timeout", "8", *options)
     before = server.workers()
     hanging = 'path == "/ready":\n        __import__("threading").Event().wait()\n    elif path == "/hold"'
     server.rewrite(KINDS[kind], 'path == "/hold"', hanging)
-    server.reload(expect=r"reload failed: .* not ready after boot_timeout = 2 s \(step: readiness .*/ready")
+    server.reload(expect=r"reload failed: .* not ready after boot_timeout = 8 s \(step: readiness .*/ready")
     until(lambda: server.workers() == before, "the workers there were, and no others")
     assert "version=one" in server.get()
