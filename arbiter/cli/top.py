@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import signal
 import sys
 import termios
 import time
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,8 +28,8 @@ from arbiter.errors import ControlStatus
 
 INTERVAL: Final = 1.0
 """Seconds between two looks."""
-_ENTER: Final = "\x1b[?1049h\x1b[?25l"
-_LEAVE: Final = "\x1b[?25h\x1b[?1049l"
+_ENTER: Final = b"\x1b[?1049h\x1b[?25l"
+_LEAVE: Final = b"\x1b[?25h\x1b[?1049l"
 _REVERSE, _BOLD, _DIM, _RED, _PLAIN = "\x1b[7m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[0m"
 _SPECIAL: Final = {"\x1b[A": "up", "\x1b[B": "down", "\x1bOA": "up", "\x1bOB": "down", "\x1b": "esc"}
 
@@ -314,16 +315,39 @@ def _put(lines: list[str]) -> None:
 
 @contextmanager
 def _terminal() -> Iterator[None]:
-    """The terminal for ourselves: no echo, no line editing, another screen."""
+    """The terminal for ourselves: no echo, no line editing, another screen. It is given back at the end, also
+    when we are told to end, and while we are suspended (Ctrl-Z).
+    """
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
-    try:
+
+    def take() -> None:
         tty.setcbreak(fd)
-        sys.stdout.write(_ENTER)
+        os.write(sys.stdout.fileno(), _ENTER)
+
+    def give_back() -> None:
+        with suppress(OSError, termios.error):  # the terminal may be gone
+            termios.tcsetattr(fd, termios.TCSADRAIN, before)
+            os.write(sys.stdout.fileno(), _LEAVE)
+
+    def suspend(number: int, frame: object) -> None:
+        give_back()
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)  # until somebody lets us go on
+        signal.signal(signal.SIGTSTP, suspend)
+        take()
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    handlers = {signal.SIGTSTP: suspend, signal.SIGTERM: end, signal.SIGHUP: end}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        take()
         yield
     except KeyboardInterrupt:
         pass
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
-        sys.stdout.write(_LEAVE)
-        sys.stdout.flush()
+        give_back()
+        for number, handler in previous.items():
+            signal.signal(number, handler)

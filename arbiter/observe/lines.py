@@ -179,11 +179,11 @@ _JSON: Final = (
     ("status", "status"),
     ("bytes", "sent"),
     ("duration_us", "(ended - started) // 1000"),
-    ("", "host[get(b'host')]"),
-    ("", "referer[get(b'referer')]"),
-    ("", "user_agent[get(b'user-agent')]"),
+    ("", "'' if get(b'host') is None else host[get(b'host')]"),
+    ("", "'' if get(b'referer') is None else referer[get(b'referer')]"),
+    ("", "'' if get(b'user-agent') is None else user_agent[get(b'user-agent')]"),
     ("", "'' if get(b'traceparent') is None else traced(get(b'traceparent'))"),
-    ("", "cut[aborted]"),
+    ("", "cut[aborted] if aborted else ''"),
 )
 """The members of a JSON line: name and expression; without a name the expression makes it all, or nothing."""
 
