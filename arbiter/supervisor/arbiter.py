@@ -497,6 +497,8 @@ class Arbiter:
         if self._pending or self._trial or (cut and not action.anyway):
             self._pending.append(ev.Unripe())
             return
+        if self._watchdog_due != FOREVER:
+            self._notifier.watchdog()  # the next one comes when the new program has been loaded
         gather = partial(self.inventory.state, self.generations, self.current)
         hook = partial(hooks.call, self.current.config, "pre_exec", self.current.server)
         self._pending.append(self._succession.replace(gather, hook))

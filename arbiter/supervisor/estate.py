@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
+from arbiter.config.snapshot import Config
 from arbiter.link.scoreboard import Scoreboard
 from arbiter.supervisor.book import Book
 from arbiter.supervisor.generation import Generation
@@ -26,11 +27,13 @@ drains. A row that is not used costs no memory.
 @dataclass
 class Estate:
     """See the module's text. `rows` gives a child's row of the scoreboard by its key, `lifeline` is the pipe,
-    its read end first, `started` is monotonic (s).
+    its read end first, `started` is monotonic (s); `began` is the configuration that the program began with:
+    by it the pidfile and the control socket have their places, whatever has been reloaded since.
     """
 
     generations: dict[int, Generation]
     current: Generation
+    began: Config
     book: Book
     scoreboard: Scoreboard
     lifeline: tuple[int, int]
@@ -46,4 +49,4 @@ class Estate:
         book = Book(first.rules, generation=number, newest=number, most=most)
         lifeline = os.pipe()
         os.set_blocking(lifeline[0], False)
-        return cls({number: first}, first, book, Scoreboard(rows), lifeline, time.monotonic())
+        return cls({number: first}, first, first.config, book, Scoreboard(rows), lifeline, time.monotonic())

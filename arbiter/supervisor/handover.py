@@ -73,6 +73,8 @@ class State:
     listeners: list[ListenerRecord]
     generations: list[GenerationRecord]
     current: int
+    began: Remembered
+    """See `estate`."""
     outside: OutsideRecord
     journal: JournalRecord
     ledger: LedgerRecord

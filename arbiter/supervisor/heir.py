@@ -52,7 +52,7 @@ def prove(errand: Errand, loader: Loader, config: Config, entry: Entry) -> ExitS
     host.check_identity(config)
     heir = Heir(errand)
     heir.logs = Logs(config)
-    arbiter, _ = heir.build(loader, config, entry)
+    arbiter = heir.build(loader, config, entry)
     again = arbiter.inventory.state(arbiter.generations, arbiter.current)
     for part in COMPARED:
         if to_plain(getattr(again, part)) != to_plain(getattr(heir.state, part)):
@@ -111,7 +111,8 @@ class Heir:
         """Be the arbiter until it has stopped; the process's exit status."""
         assert self.logs is not None
         host.dress(config, self.logs)
-        arbiter, before = self.build(loader, config, entry)
+        arbiter = self.build(loader, config, entry)
+        before = recall(self.state.began, config, loader.cwd)
         current, log = arbiter.current, arbiter.log
         pidfile = self._move_pidfile(before, config, log)
         arbiter.outside.adopt(self.state.outside, before, config, os.environ)
@@ -126,20 +127,16 @@ class Heir:
                 sockets.close_all(generation.listeners)
             pidfile.release()
 
-    def build(self, loader: Loader, config: Config, entry: Entry) -> tuple[Arbiter, Config]:
-        """The arbiter as it was, and the configuration it went by. Nobody else notices."""
+    def build(self, loader: Loader, config: Config, entry: Entry) -> Arbiter:
+        """The arbiter as it was. Nobody else notices."""
         assert self.logs is not None
         state, log = self.state, Log(f"arbiter (pid {self.state.pid})")
         generations = self._generations(loader, config, log)
         current = generations[state.current]
-        (before,) = (
-            recall(each.config, config, loader.cwd)
-            for each in state.generations
-            if each.number == state.current
-        )
         estate = Estate(
             generations=generations,
             current=current,
+            began=config,
             book=state.book,
             scoreboard=Scoreboard(state.size, state.scoreboard, state.relay),
             lifeline=state.lifeline,
@@ -149,7 +146,7 @@ class Heir:
         )
         arbiter = Arbiter(estate, loader, self.logs, log, entry, self._notifier)
         arbiter.inventory.adopt(state, log)
-        return arbiter, before
+        return arbiter
 
     def _generations(self, loader: Loader, config: Config, log: Log) -> dict[int, Generation]:
         """Those that may still be forked from, as they were."""

@@ -64,6 +64,7 @@ class Inventory:
                 for number, each in generations.items()
             ],
             current=current.number,
+            began=remember(estate.began),
             outside=self.outside.hand_over(),
             journal=view.journal.hand_over(),
             ledger=view.ledger.hand_over(),

@@ -360,6 +360,9 @@ def test_who_follows_events_follows_on(serve: Serve) -> None:
 def test_settings_that_need_an_upgrade(serve: Serve, tmp_path: Path) -> None:
     server = serve("wsgi_app", config="workers = 1\npidfile = 'a.pid'\n")
     server.write_config("workers = 1\npidfile = 'b.pid'\ncontrol_socket = 'b.ctl'\n")
+    server.reload("pidfile has changed; only an upgrade .USR2. or a restart puts it in force")
+    server.log.wait("reload done: generation 2")
+    assert (tmp_path / "a.pid").exists()
     server.ctl("upgrade", "--wait", socket=str(tmp_path / "a.ctl"))
     assert not (tmp_path / "a.pid").exists()
     assert (tmp_path / "b.pid").read_text() == f"{server.pid}\n"

@@ -53,6 +53,7 @@ def state(tmp_path: Path) -> State:
         listeners=[ListenerRecord(19, Address("unix", path="/run/a\udcff.sock"), "/run/a\udcff.sock")],
         generations=[GenerationRecord(3, remember(config), [0])],
         current=3,
+        began=remember(config),
         outside=OutsideRecord(
             ControlRecord(20, "/run/a.ctl", [session]),
             MetricsRecord(21, Address("tcp", "127.0.0.1", 9000), "", [(31, b"")]),

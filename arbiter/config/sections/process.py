@@ -37,7 +37,7 @@ SETTINGS: Final = (
         None,
         "A file that holds arbiter's process id while it runs.",
         flags=("-p", "--pid"),
-        effect=Effect.IN_PLACE,
+        effect=Effect.UPGRADE,
         unset="none is written",
     ),
     Setting(
