@@ -49,6 +49,7 @@ SPELLINGS = (
     "NAME=value",
     '{"X-NAME": "text"}',
     "@0",
+    "for",
     "0",
     "1",
 )
