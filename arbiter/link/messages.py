@@ -14,9 +14,13 @@ from typing import Any, Final, TypeAlias, get_args
 
 @dataclass(frozen=True, slots=True)
 class Booting:
-    """The worker has begun the next step of its start ("application", "lifespan", ...)."""
+    """The worker has begun the next step of its start ("application", "lifespan", ...), or `DRAINING`."""
 
     step: str
+
+
+DRAINING: Final = "drain"
+"""The step of a worker that has been told to go and does: its loop turns."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ class Child:
     """It serves, is of a new generation, and has not proved itself; its predecessor serves on."""
     others: int = 0
     """When it got stuck: threads in it that still answer."""
+    told: bool = False
+    """It is stuck, and TERM has been sent."""
 
     @property
     def name(self) -> str:

@@ -20,12 +20,12 @@ from typing import Any, Final
 
 from arbiter.control.commands import Verb
 from arbiter.errors import ExitStatus
-from arbiter.link.messages import BootFailed
+from arbiter.link.messages import DRAINING, BootFailed
 from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import FOREVER, Book, Child, Phase, Rollout
 from arbiter.supervisor.causes import describe
-from arbiter.supervisor.moves import QUIT_PATIENCE
+from arbiter.supervisor.moves import DRAIN_SLACK, QUIT_PATIENCE
 from arbiter.supervisor.scaling import Scaling
 from arbiter.supervisor.states import LEAVING, SERVING, Input, State
 from arbiter.supervisor.upgrading import Upgrading
@@ -273,8 +273,16 @@ class Policy(Upgrading, Scaling):
 
     def _step(self, event: ev.Step, now: float) -> None:
         child = self.book.children.get(event.key)
-        if child is not None:
-            child.step = event.step
+        if child is None:
+            return
+        child.step = event.step
+        can_answer = child.others or child.kind != "threaded"
+        if event.step == DRAINING and child.state is State.STUCK and can_answer:
+            # Its loop turns (again), and what it has need not be lost.
+            self._move(child, Input.DRAIN, now)
+            child.deadline = now + self.book.rules.graceful_timeout + DRAIN_SLACK
+            if child.others:  # after so long the rest of them is late, too
+                child.deadline = min(child.deadline, now + self.book.rules.timeout + RUNG)
 
     def _booted(self, event: ev.Booted, now: float) -> None:
         child = self.book.children.get(event.key)
@@ -353,7 +361,7 @@ class Policy(Upgrading, Scaling):
             self._say(logging.WARNING, "worker.late", f"{child.name}: {event.why}", child)
 
     def _overdue(self, event: ev.Overdue, now: float) -> None:
-        """The ladder: its stacks, then TERM (or ABRT if there is nothing to finish), then KILL."""
+        """The ladder: its stacks, then TERM, then ABRT unless it drains, then KILL."""
         child = self.book.children.get(event.key)
         if child is None or child.state not in SERVING:
             return
@@ -470,11 +478,9 @@ class Policy(Upgrading, Scaling):
         """The stacks of a stuck worker have been taken: the next rung."""
         if child.reason == "boot_timeout":
             self._kill(child, child.reason, now)
-        elif child.others:
-            self._drain(child, child.reason, now)
-            child.deadline = min(
-                child.deadline, now + self.book.rules.timeout + RUNG
-            )  # then they are late, too
+        elif not child.told:
+            child.told, child.deadline = True, now + RUNG
+            self._do(act.Send(child.key, signal.SIGTERM))
         else:
             self._move(child, Input.QUIT, now)
             child.deadline = now + RUNG

@@ -18,6 +18,7 @@ from email.utils import formatdate
 from typing import Any, Final
 
 from arbiter.errors import ExitStatus
+from arbiter.link.messages import DRAINING
 from arbiter.link.scoreboard import State, Word
 from arbiter.workers.accept import Acceptor, Source
 from arbiter.workers.connection import (
@@ -284,6 +285,7 @@ class Core(Conversations):
         self.draining = True
         self.update_closing(now)
         self.ctx.row.set_state(State.DRAINING)
+        self.ctx.enter(DRAINING)
         self._grace_end = now + DRAIN_GRACE
         self._keepalive = min(self._keepalive, DRAIN_GRACE)
         for conn in list(self.connections.values()):

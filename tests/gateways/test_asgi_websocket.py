@@ -537,6 +537,33 @@ def test_drain() -> None:
     assert worker.log.at("error", "warning") == []
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_handshake_that_waits_when_the_worker_drains(answers: bool) -> None:
+    """Accepted late, it is 101 and 1012; not at all, it is a 503 at the end of the time."""
+    go_on, heard = threading.Event(), threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert (await receive())["type"] == "websocket.connect"
+        heard.set()
+        if answers:
+            await asyncio.to_thread(go_on.wait, PATIENCE)
+            await send({"type": "websocket.accept"})
+        await receive()
+
+    with serving(http_only(app)) as worker:
+        client = worker.connect()
+        client.sendall(request(headers=HANDSHAKE))
+        assert heard.wait(PATIENCE)
+        worker.drain(10.0 if answers else 0.3)
+        go_on.set()
+        reader = Reader(client)
+        assert reader.head()[0] == (101 if answers else 503)
+        if answers:
+            assert reader.exactly(4) == b"\x88\x15\x03\xf4"
+            client.sendall(b"\x88\x80\0\0\0\0")
+        assert worker.wait() == 0
+
+
 def test_quit() -> None:
     app = Listener()
     with serving(app) as worker, contextlib.suppress(ConnectionError), client_of(worker):

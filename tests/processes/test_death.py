@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 
 from tests.processes.load import Load
-from tests.processes.server import Held, Server, gone, until
+from tests.processes.server import KINDS, Held, Server, gone, until
 
 Serve = Callable[..., Server]
 
@@ -34,6 +34,32 @@ def test_a_kill_loses_at_most_what_the_worker_had(serve: Serve, options: list[st
         until(lambda: load.counts["ok"] > 400, "400 good answers")
     assert load.lost <= 4, f"{load.verdict()}\n{server.log.text}"
     assert load.counts["refused"] == 0
+
+
+def test_a_database_that_is_away_while_a_worker_dies(serve: Serve, kind: str, options: list[str]) -> None:
+    """Without a mold its successor loads what cannot be loaded: the others serve on, it is tried again, and
+    one success is enough.
+    """
+    server = serve("-w", "3", "--no-preload", *options)
+    others = server.workers()
+    with Load((server.host, server.port), 4, keepalive=False) as load:
+        server.rewrite(KINDS[kind], "VERSION =", 'raise ConnectionError("the database is away")\nVERSION =')
+        victims = [others.pop(), others.pop()]
+        for victim in victims:
+            os.kill(victim, signal.SIGKILL)
+        mark = server.mark()
+        for _ in range(2):
+            server.log.wait(r"ConnectionError: the database is away; next try in \d\.\d s", since=mark)
+            mark = server.mark()
+        assert server.workers() >= others, "who is healthy is not touched"
+        goal = load.counts["ok"] + 200
+        until(lambda: load.counts["ok"] > goal, "200 good answers")
+        server.rewrite(KINDS[kind], 'raise ConnectionError("the database is away")\n', "")
+        until(lambda: len(server.workers()) == 3, "3 workers")
+        until(lambda: server.log.count(r"\) ready \(") == 5, "the readiness of both successors")
+    assert load.lost <= 4, f"{load.verdict()}\n{server.log.text}"
+    assert load.counts["refused"] == 0
+    assert server.stop() == 0
 
 
 def test_an_exit_status_of_a_worker_is_no_command(serve: Serve, options: list[str]) -> None:

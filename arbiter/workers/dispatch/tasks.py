@@ -23,6 +23,7 @@ from typing import Any, Final
 from arbiter.errors import ExitStatus
 from arbiter.gateways.asgi_http import HttpCycle
 from arbiter.gateways.asgi_lifespan import Lifespan, Outcome
+from arbiter.link.messages import DRAINING
 from arbiter.link.scoreboard import Word
 from arbiter.workers.accept import Acceptor, Source
 from arbiter.workers.asgi_protocol import HttpConnection
@@ -344,6 +345,7 @@ class Tasks:
         if orders.stop is Stop.QUIT:
             self._acceptor.close()
         else:
+            self.ctx.enter(DRAINING)
             self._acceptor.drain(room if orders.last else 0)
             now = time.monotonic_ns()
             for connection in tuple(service.connections):
