@@ -19,6 +19,8 @@ QUIT_PATIENCE: Final = 2.0
 """Seconds between telling a worker to leave at once and killing it."""
 DRAIN_SLACK: Final = 2.0
 """Seconds past graceful_timeout, in which a worker cuts and logs what is left."""
+BOOT_PATIENCE: Final = 2.0
+"""Seconds in which a worker that is told to go while it starts must end, or say that it drains."""
 FORK_PATIENCE: Final = 20.0
 """Seconds in which a mold forks, with many others before it on a slow machine."""
 REAP_PATIENCE: Final = 5.0
@@ -92,12 +94,14 @@ class Moves:
             return
         child.soaking = False
         child.reason = child.reason or why
-        if child.state is State.KILLED:
-            child.deadline = now + REAP_PATIENCE
-            self._do(act.Send(child.key, signal.SIGKILL, group=True))
-        else:
-            child.deadline = now + self.book.rules.graceful_timeout + DRAIN_SLACK
-            self._do(act.Send(child.key, signal.SIGTERM))
+        # One that is still starting may hang in an import. If it has just begun to accept, it will say so.
+        child.deadline = now + (BOOT_PATIENCE if before is State.BOOTING else self.drain_patience)
+        self._do(act.Send(child.key, signal.SIGTERM))
+
+    @property
+    def drain_patience(self) -> float:
+        """Seconds that a worker has from the order to drain to its end."""
+        return self.book.rules.graceful_timeout + DRAIN_SLACK
 
     def _quit(self, child: Child, why: str, now: float) -> None:
         before = child.state

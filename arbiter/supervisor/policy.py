@@ -25,7 +25,7 @@ from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import FOREVER, Book, Child, Phase, Rollout
 from arbiter.supervisor.causes import describe
-from arbiter.supervisor.moves import DRAIN_SLACK, QUIT_PATIENCE
+from arbiter.supervisor.moves import QUIT_PATIENCE
 from arbiter.supervisor.scaling import Scaling
 from arbiter.supervisor.states import LEAVING, SERVING, Input, State
 from arbiter.supervisor.upgrading import Upgrading
@@ -244,12 +244,12 @@ class Policy(Upgrading, Scaling):
         self._do(act.Settled(f"{word} failed; generation {book.generation} goes on"))
 
     def _withdraw(self, generation: int, why: str, now: float) -> None:
-        """Kill what has not served yet. Workers of it that serve are replaced first, like any stale one."""
+        """What has not served yet goes. Workers of it that serve are replaced first, like any stale one."""
         for child in list(self.book.coming()):
             if child.generation != generation:
                 continue
             if child.state is State.BOOTING:
-                self._kill(child, why, now)
+                self._drain(child, why, now)
             elif any(other is not child for other in self.book.serving(child.slot)):
                 child.soaking = False
                 self._drain(child, why, now)
@@ -276,11 +276,12 @@ class Policy(Upgrading, Scaling):
         if child is None:
             return
         child.step = event.step
-        can_answer = child.others or child.kind != "threaded"
-        if event.step == DRAINING and child.state is State.STUCK and can_answer:
-            # Its loop turns (again), and what it has need not be lost.
-            self._move(child, Input.DRAIN, now)
-            child.deadline = now + self.book.rules.graceful_timeout + DRAIN_SLACK
+        if event.step != DRAINING:
+            return
+        if child.state is State.STUCK and (child.others or child.kind != "threaded"):
+            self._move(child, Input.DRAIN, now)  # its loop turns (again), and what it has need not be lost
+        if child.state is State.DRAINING:
+            child.deadline = now + self.drain_patience
             if child.others:  # after so long the rest of them is late, too
                 child.deadline = min(child.deadline, now + self.book.rules.timeout + RUNG)
 
@@ -460,7 +461,7 @@ class Policy(Upgrading, Scaling):
                 self._say(logging.WARNING, "worker.unkillable", text, child)
                 child.deadline = FOREVER
             else:
-                if child.state is State.DRAINING:
+                if child.state is State.DRAINING and child.step == DRAINING:
                     text = f"{child.name} did not end within graceful_timeout: killed"
                     self._say(logging.WARNING, "worker.killed", text, child)
                 self._kill(child, child.reason, now)

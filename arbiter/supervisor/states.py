@@ -47,7 +47,7 @@ TABLE: Final[dict[tuple[State, Input], State]] = {
     (S.BOOTING, I.BOOTED): S.READY,
     (S.BOOTING, I.FAILED): S.QUITTING,
     (S.BOOTING, I.HANG): S.STUCK,
-    (S.BOOTING, I.DRAIN): S.KILLED,  # it serves nobody, and it may hang in an import
+    (S.BOOTING, I.DRAIN): S.DRAINING,  # it may have begun to accept, and not yet have been heard
     (S.BOOTING, I.QUIT): S.KILLED,
     (S.BOOTING, I.KILL): S.KILLED,
     (S.READY, I.RETIRE): S.RETIRING,
@@ -67,6 +67,8 @@ TABLE: Final[dict[tuple[State, Input], State]] = {
     (S.STUCK, I.DRAIN): S.DRAINING,
     (S.STUCK, I.QUIT): S.QUITTING,
     (S.STUCK, I.KILL): S.KILLED,
+    (S.DRAINING, I.BOOTED): S.DRAINING,  # the messages crossed
+    (S.DRAINING, I.FAILED): S.DRAINING,  # it was still starting, and need not have been told
     (S.DRAINING, I.RETIRE): S.DRAINING,  # the messages crossed
     (S.DRAINING, I.HANG): S.DRAINING,  # its drain has an end of its own
     (S.DRAINING, I.DRAIN): S.DRAINING,
@@ -88,8 +90,6 @@ IMPOSSIBLE: Final[dict[tuple[State, Input], str]] = {
     (S.READY, I.FAILED): "a boot that has succeeded cannot fail",
     (S.RETIRING, I.BOOTED): "ready is said once",
     (S.RETIRING, I.FAILED): "a boot that has succeeded cannot fail",
-    (S.DRAINING, I.BOOTED): "only ready workers drain, and ready is said once",
-    (S.DRAINING, I.FAILED): "only ready workers drain",
 }
 
 SERVING: Final = frozenset({S.READY, S.RETIRING})

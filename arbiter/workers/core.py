@@ -89,7 +89,7 @@ class Core(Conversations):
         try:
             if self.ctx.config.readiness_path and not self._prove():
                 return ExitStatus.BOOT
-            if orders.stop is Stop.NO:
+            if orders.read() is Stop.NO:
                 self.acceptor.start()
                 self.ctx.ready()
             if orders.read() is not Stop.NO:

@@ -451,6 +451,8 @@ def test_stop_during_a_reload_kills_what_boots_and_drains_the_rest() -> None:
     reload(world, "hangs")
     world.ask(Verb.STOP)
     world.boot_all()
+    world.pass_time(2.1)
+    world.boot_all()
     assert world.exited is ExitStatus.OK
 
 

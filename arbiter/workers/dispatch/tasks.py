@@ -109,6 +109,7 @@ class Tasks:
         service.room_again = self._room_again
         self._tick()
         ready = not ctx.config.readiness_path or await self._prove()
+        self._ordered()
         if ready and not self._stop.is_set():
             self._acceptor.start()
             ctx.ready()
