@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 from collections.abc import Callable
 
 import pytest
 
+from tests.processes.client import Client
 from tests.processes.server import Held, Server, gone, until
 
 Serve = Callable[..., Server]
 
 
-def test_term_answers_what_is_in_flight(serve: Serve, options: list[str]) -> None:
+def test_term_answers_what_is_in_flight(serve: Serve, kind: str, options: list[str]) -> None:
     server = serve("-w", "2", *options)
     workers = server.workers()
-    with Held(server, "a") as held:
+    with contextlib.ExitStack() as stack:
+        idle: dict[bytes, Client] = {}
+        while kind != "sync" and len(idle) < 2:  # in each worker a kept connection, which ends when it drains
+            client = stack.enter_context(Client((server.host, server.port)))
+            idle[client.get("/").body.split()[0]] = client
+        held = stack.enter_context(Held(server, "a"))
         server.signal(signal.SIGTERM)
         until(lambda: len(server.workers()) == 1, "the idle worker's end: both have been told")
+        assert all(client.closed() for client in idle.values())
         held.let_go()
         answer = held.answer()
         assert answer.status == 200
