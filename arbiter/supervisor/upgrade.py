@@ -136,7 +136,7 @@ class Proof:
         os.set_blocking(self.output, False)
         try:
             passed = (file, verdict, *state.descriptors())
-            self._pid = spawn.fork(_prover(installed, f"prove:{file}:{verdict}", passed, output))
+            self.pid = spawn.fork(_prover(installed, f"prove:{file}:{verdict}", passed, output))
         except OSError:
             os.close(self.verdict)
             os.close(self.output)
@@ -144,7 +144,7 @@ class Proof:
         finally:
             for fd in (file, verdict, output):
                 os.close(fd)
-        self._pidfd = os.pidfd_open(self._pid) if hasattr(os, "pidfd_open") else -1
+        self._pidfd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else -1
 
     def hear(self) -> bool:
         """Read the verdict; True when it is complete."""
@@ -186,8 +186,8 @@ class Proof:
             with contextlib.suppress(ProcessLookupError):
                 # It leads a group, which is its own as long as it is not reaped.
                 signal.pidfd_send_signal(self._pidfd, 0)
-                if os.getpgid(self._pid) == self._pid:
-                    os.killpg(self._pid, signal.SIGKILL)
+                if os.getpgid(self.pid) == self.pid:
+                    os.killpg(self.pid, signal.SIGKILL)
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             os.close(self._pidfd)
 

@@ -145,8 +145,6 @@ FAULTS: list[tuple[Change, str]] = [
         ("supervisor/handover.py", "FORM: Final = 1\n", "FORM: Final = 999\n"),
         r"hands its state over in form 1; .* knows form 999",
     ),
-    (("__main__.py", "    main()\n", "    pass\n"), "It said nothing"),
-    (("supervisor/heir.py", PROVED, "    os.write(errand.verdict, b'[' + "), "cannot take over"),
     (
         ("supervisor/heir.py", PROVED, f"    time.sleep(1000)\n{PROVED}"),
         "not prove itself within boot_timeout",
@@ -155,13 +153,11 @@ FAULTS: list[tuple[Change, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("change", "why"), FAULTS, ids=["another form", "silent", "garbage", "hangs", "half installed"]
-)
+@pytest.mark.parametrize(("change", "why"), FAULTS, ids=["another form", "hangs", "half installed"])
 def test_what_cannot_take_over_changes_nothing(
     serve: Serve, installed: Installed, change: Change, why: str
 ) -> None:
-    patience = ["--boot-timeout", "4"] if "boot_timeout" in why else []
+    patience = ["--boot-timeout", "3"] if "boot_timeout" in why else []
     server = serve("-w", "1", *patience, "wsgi_app", env={"PYTHONPATH": str(installed.link)})
     before, count = server.workers(), descriptors(server.pid)
     installed.copy("other", change)
