@@ -10,7 +10,6 @@ Sources: PEP 3333 (WSGI), the ASGI specification 3.0 ("Applications", "Legacy Ap
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import inspect
 import os
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from types import ModuleType, TracebackType
 from typing import Any, Final, Literal, TypeAlias
 
+from arbiter.config.nearest import nearest
 from arbiter.config.snapshot import Config
 from arbiter.errors import AppError
 
@@ -201,14 +201,14 @@ class _Steps:
                 f"application {self.spec!r}: No module named {missing!r}; looked in {', '.join(places)} and "
                 "where Python has its packages."
             )
-        near = difflib.get_close_matches(last, sorted(_modules_in(places)), 3, 0.6)
+        near = nearest(last, sorted(_modules_in(places)), 3, 0.6)
         if near:
             dotted = [f"{package}.{word}" if package else word for word in near]
             return f"{start} Nearest: {', '.join(dotted)}."
         return f"{start} Correct the name, or say with --chdir or --pythonpath where it is."
 
     def _instead(self, place: Any, name: str) -> str:
-        near = difflib.get_close_matches(name, [word for word in dir(place) if word[0] != "_"], 3, 0.6)
+        near = nearest(name, [word for word in dir(place) if word[0] != "_"], 3, 0.6)
         if near:
             return f"Nearest: {', '.join(near)}."
         module = self.spec.partition(":")[0]

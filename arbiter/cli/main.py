@@ -1,6 +1,6 @@
 """The `arbiter` command.
 
-Neighbours: `config.options` makes its options, `config.sources` loads the configuration, `supervisor.host`
+Neighbours: `words` takes the command line apart, `config.sources` loads the configuration, `supervisor.host`
 serves it with the entry point of `workers`. Its one rule: what the operator can mend is told in sentences on
 standard error, without a traceback of ours, and with an exit status of `errors.ExitStatus`.
 """
@@ -9,34 +9,61 @@ from __future__ import annotations
 
 import gc
 import importlib
+import json
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NoReturn, TypeAlias
-
-import click
+from typing import Any, NoReturn, TypeAlias
 
 from arbiter import application
-from arbiter.config import options, render
 from arbiter.config.snapshot import Config
 from arbiter.config.sources import Loader
 from arbiter.errors import AppError, ExitStatus, OperatorError
+from arbiter.link import spawn
 from arbiter.supervisor import heir, host, upgrade
 from arbiter.supervisor.handover import FormError
 from arbiter.supervisor.upgrade import Errand
-from arbiter.version import __version__
 from arbiter.workers import doctor, hygiene, process
 
 Serve: TypeAlias = Callable[[Loader, Config], int]
 """Runs an arbiter until it has stopped; the exit status."""
 
-HELP = """Serve the WSGI or ASGI application APP with several worker processes.
+Words: TypeAlias = Callable[[Sequence[str]], dict[str, Any] | int]
+"""Takes a command line apart, as `words.read` does."""
 
-APP is module:attribute, module:factory() or module; it may stand in the configuration file instead, as may
-every option. docs/settings.md says more about each.
-"""
+
+def _read_here(arguments: Sequence[str]) -> dict[str, Any] | int:
+    read: Words = importlib.import_module("arbiter.cli.words").read
+    return read(arguments)
+
+
+def _read_apart(arguments: Sequence[str]) -> dict[str, Any] | int:
+    """As `words.read`, in a process that takes click with it when it ends."""
+    read, write = os.pipe()
+
+    def child() -> int:
+        os.close(read)
+        said = _read_here(arguments)
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _hush()
+        with os.fdopen(write, "w") as pipe:
+            json.dump(said, pipe)
+        return 0
+
+    pid = spawn.fork(child)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        text = pipe.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if not text:
+        print(f"arbiter: the command line could not be read (status {status})", file=sys.stderr)
+        return ExitStatus.FAILURE
+    said: dict[str, Any] | int = json.loads(text)
+    return said
 
 
 def main() -> NoReturn:
@@ -49,7 +76,7 @@ def main() -> NoReturn:
             status = _inherit(errand)
         sys.stdout.flush()
     except BrokenPipeError:  # `arbiter --print-config | head`: whoever reads has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _hush()
         status = ExitStatus.OK
     others = set(threading.enumerate()) - {threading.main_thread()}
     if any(not thread.daemon for thread in others):
@@ -73,7 +100,7 @@ def _inherit(errand: Errand) -> int:
         serve = partial(inherited.serve, entry=process.run)
         return run(arguments, environ, _cwd(environ), serve, inherited.load)
     except FormError as error:
-        click.echo(f"arbiter: {error}", err=True)
+        print(f"arbiter: {error}", file=sys.stderr)
         return ExitStatus.FAILURE
 
 
@@ -83,31 +110,26 @@ def run(
     cwd: str,
     serve: Serve,
     load: Callable[[Loader], Config] = Loader.load,
+    *,
+    words: Words = _read_apart,
 ) -> int:
     """Do what the command line says and return the exit status."""
-    try:
-        with _command().make_context("arbiter", list(arguments)) as ctx:
-            loader = Loader(options.given(ctx), environ, cwd)
-    except click.exceptions.Exit as done:
-        return done.exit_code
-    except click.UsageError as error:
-        if isinstance(error, click.NoSuchOption) and error.possibilities:
-            near = [flag for flag in error.possibilities if flag in options.FLAGS]
-            error = click.NoSuchOption(error.option_name, possibilities=near, ctx=error.ctx)
-        error.show()
-        return ExitStatus.USAGE
+    given = words(arguments)
+    if isinstance(given, int):
+        return given
+    loader = Loader(given, environ, cwd)
     try:
         config = load(loader)
         if config.print_config:
-            click.echo(render.print_config(config))
+            print(importlib.import_module("arbiter.config.render").print_config(config))
             return ExitStatus.OK
         if config.check_config:
             return _check(config)
         return serve(loader, config)
     except OperatorError as error:
-        click.echo(f"arbiter: {error}", err=True)
+        print(f"arbiter: {error}", file=sys.stderr)
         if isinstance(error, AppError) and error.traceback:
-            click.echo(f"\n{error.traceback}", err=True, nl=False)
+            print(f"\n{error.traceback}", end="", file=sys.stderr)
         return error.status
 
 
@@ -115,33 +137,15 @@ def _serve(loader: Loader, config: Config) -> int:
     return host.serve(loader, config, process.run)
 
 
-def _command() -> click.Command:
-    version = click.Option(
-        ["-v", "--version"],
-        is_flag=True,
-        expose_value=False,
-        is_eager=True,
-        callback=_print_version,
-        help="Show the version and exit.",
-    )
-    return options.SectionedCommand(
-        "arbiter",
-        params=[*options.parameters(), version],
-        help=HELP,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    )
-
-
-def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    if value and not ctx.resilient_parsing:
-        click.echo(f"arbiter {__version__}")
-        ctx.exit()
+def _hush() -> None:
+    """Nobody reads standard output any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _check(config: Config) -> int:
     """Import the application as a worker would, in this process. Raises `AppError`."""
     for notice in config.notices:
-        click.echo(f"arbiter: note: {notice}", err=True)
+        print(f"arbiter: note: {notice}", file=sys.stderr)
     os.environ.update(config.environment())
     application.prepare_paths(config)
     origin = config.variable_origin(application.DJANGO)
@@ -150,11 +154,9 @@ def _check(config: Config) -> int:
     addresses = ", ".join(str(address) for address in config.bind)
     number = f"{config.workers_min} to {config.workers_max}" if config.workers_max else str(config.workers)
     count = f"{number} {kind} worker{'' if number == '1' else 's'}"
-    click.echo(
-        f"The configuration is in order: {app.spec} is {app.kind.upper()}, for {count} on {addresses}."
-    )
+    print(f"The configuration is in order: {app.spec} is {app.kind.upper()}, for {count} on {addresses}.")
     for line in _fork_safety(config):
-        click.echo(line)
+        print(line)
     return ExitStatus.OK
 
 

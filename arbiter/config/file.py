@@ -11,7 +11,6 @@ helper function, loops over, or writes in capitals is its own affair.
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import importlib.util
 import os
@@ -24,6 +23,7 @@ from typing import Any, Final
 
 from arbiter.config.footprint import Footprint
 from arbiter.config.gunicorn import FOREIGN
+from arbiter.config.nearest import nearest
 from arbiter.config.system import join
 from arbiter.config.table import BY_NAME, HOOKS
 from arbiter.errors import Fault
@@ -219,7 +219,7 @@ def _suspect(name: str, value: Any, executed: Executed, uses: _Uses) -> Fault | 
     if isinstance(value, ModuleType | type):
         return None
     if callable(value):
-        near = difflib.get_close_matches(name, HOOKS, 1, 0.85)
+        near = nearest(name, HOOKS, 1, 0.85)
         if (
             not near
             or not isinstance(value, FunctionType)
@@ -243,15 +243,15 @@ def _suspect(name: str, value: Any, executed: Executed, uses: _Uses) -> Fault | 
         return None
     if name in uses.read or name in uses.incidental:
         return None
-    near = difflib.get_close_matches(name, [known for known in BY_NAME if known not in HOOKS], 1, 0.6)
+    near = nearest(name, [known for known in BY_NAME if known not in HOOKS], 1, 0.6)
     if not near and name in uses.starred(executed):
         return None
-    nearest = f"; the nearest is {near[0]}" if near else ""
+    meant = f"; the nearest is {near[0]}" if near else ""
     return Fault(
         name,
         _quote(value),
         origin,
-        f"there is no such setting{nearest}",
+        f"there is no such setting{meant}",
         f"Correct the name, or write _{name} if it is a helper of the file's own.",
     )
 

@@ -7,6 +7,7 @@ value was written.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,11 +16,7 @@ from click.core import ParameterSource
 
 from arbiter.config.gunicorn import FOREIGN, Foreign
 from arbiter.config.setting import Setting
-from arbiter.config.table import SECTIONS, TABLE
-
-APP: Final = "wsgi_app"
-"""The setting that the argument of the command sets."""
-
+from arbiter.config.table import APP, SECTIONS, TABLE
 
 FLAGS: Final = frozenset(flag for setting in TABLE.values() for flag in setting.flags)
 """The flags that do something."""
@@ -93,7 +90,15 @@ def given(ctx: click.Context) -> dict[str, Any]:
     }
 
 
+def parse_text(text: str) -> dict[str, Any]:
+    """As `parse`, for a command line as it would be typed. Raises ValueError."""
+    return parse(shlex.split(text))
+
+
 def parse(words: Sequence[str]) -> dict[str, Any]:
-    """The values in the words of a command line. Raises `click.UsageError`."""
+    """The values in the words of a command line. Raises ValueError."""
     command = click.Command("arbiter", params=parameters(), add_help_option=False)
-    return given(command.make_context("arbiter", list(words)))
+    try:
+        return given(command.make_context("arbiter", list(words)))
+    except click.UsageError as error:
+        raise ValueError(error.format_message()) from None

@@ -7,24 +7,22 @@ overrides; all faults are told at once, and a load that fails leaves nothing beh
 
 from __future__ import annotations
 
-import difflib
 import enum
+import importlib
 import itertools
 import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import click
-
-from arbiter.config import check, env_file, file, options
+from arbiter.config import check, env_file, file
 from arbiter.config.footprint import Footprint
 from arbiter.config.gunicorn import FOREIGN
 from arbiter.config.kinds import Listing
+from arbiter.config.nearest import nearest
 from arbiter.config.snapshot import Config, Entry, Variable
 from arbiter.config.system import join
-from arbiter.config.table import BY_NAME, TABLE
+from arbiter.config.table import APP, BY_NAME, TABLE
 from arbiter.config.unreadable import Unreadable
 from arbiter.errors import ConfigError, ExitStatus, Fault
 
@@ -135,21 +133,18 @@ class _Load:
 
     def _take_command_line(self) -> None:
         for name, value in self._cli_values.items():
-            flag = "argument APP" if name == options.APP else _flag(name)
+            flag = "argument APP" if name == APP else _flag(name)
             self._take(Given(name, value, flag, Level.COMMAND_LINE))
         text = self._environ.get(CMD_ARGS, "")
         if not text.strip():
             return
         origin = f"environment {CMD_ARGS}"
         try:
-            values = options.parse(shlex.split(text))
-        except (ValueError, click.UsageError) as error:
-            message = error.format_message() if isinstance(error, click.UsageError) else str(error)
-            self._faults.append(
-                Fault(
-                    CMD_ARGS, "", "environment", f"cannot be understood: {message.rstrip('.')}", "See --help."
-                )
-            )
+            # Imported by those who need it: click, a tenth of an arbiter's memory, comes with it.
+            values = importlib.import_module("arbiter.config.options").parse_text(text)
+        except ValueError as error:
+            said = f"cannot be understood: {str(error).rstrip('.')}"
+            self._faults.append(Fault(CMD_ARGS, "", "environment", said, "See --help."))
             return
         for name, value in values.items():
             self._take(Given(name, value, origin, Level.ARGUMENTS))
@@ -170,7 +165,7 @@ class _Load:
             if not variable.startswith(_PREFIX) or variable in known:
                 continue
             # Not a fault: a cluster puts variables of its own (ARBITER_SERVICE_HOST) in every container.
-            near = difflib.get_close_matches(variable, known, 1, 0.88)
+            near = nearest(variable, known, 1, 0.88)
             if near:
                 self._notices.append(
                     f"environment {variable}: there is no such variable; is {near[0]} meant?"

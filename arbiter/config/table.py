@@ -65,5 +65,8 @@ TABLE: Final[dict[str, Setting]] = {
 BY_NAME: Final[dict[str, Setting]] = {name: setting for setting in TABLE.values() for name in setting.names}
 """Every setting by its name and by its aliases."""
 
+APP: Final = "wsgi_app"
+"""The setting that the argument of the command sets."""
+
 HOOKS: Final[tuple[str, ...]] = tuple(setting.name for setting in hooks.SETTINGS)
 """The names of the hooks."""

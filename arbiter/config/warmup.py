@@ -5,8 +5,6 @@ Neighbours: `sections.preload` uses them. Its one rule: as in `kinds`.
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from arbiter.config.kinds import Kind, Text, YesNo
 from arbiter.config.unreadable import Unreadable
 
@@ -40,6 +38,8 @@ class WarmUp(Text):
     example = 'a path such as "/login/", or a URL such as "https://www.example.com/login/"'
 
     def read(self, value: object) -> str:
+        from urllib.parse import urlsplit  # few say anything here
+
         text = super().read(value).strip()
         try:
             url = urlsplit(text)

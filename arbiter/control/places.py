@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -35,7 +34,7 @@ def directories(environ: Mapping[str, str], uid: int) -> Iterator[str]:
     yield f"{SYSTEM}/user/{uid}/arbiter"
     if uid == 0:
         yield f"{SYSTEM}/arbiter"
-    yield os.path.join(tempfile.gettempdir(), f"arbiter-{uid}")
+    yield os.path.join(environ.get("TMPDIR") or "/tmp", f"arbiter-{uid}")
 
 
 def neighbour(pidfile: str) -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import enum
 import mmap
 import os
-import tempfile
 import threading
 import time
 from typing import Final, NamedTuple, TypeVar
@@ -326,6 +325,8 @@ def _new_memory(size: int) -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("arbiter-scoreboard", os.MFD_CLOEXEC)
     else:
+        import tempfile  # no trifle, and for others than Linux
+
         fd, path = tempfile.mkstemp(prefix="arbiter-scoreboard-")
         os.unlink(path)
     os.ftruncate(fd, size)

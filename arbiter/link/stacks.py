@@ -12,7 +12,6 @@ import os
 import re
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator
 from typing import Final
 
@@ -37,6 +36,8 @@ class StackFile:
         if hasattr(os, "memfd_create"):
             self.fd = os.memfd_create("arbiter-stacks", os.MFD_CLOEXEC)
         else:
+            import tempfile  # no trifle, and for others than Linux
+
             fd, path = tempfile.mkstemp(prefix="arbiter-stacks-")
             os.unlink(path)
             self.fd = fd

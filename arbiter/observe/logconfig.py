@@ -10,7 +10,6 @@ there. What gunicorn adds and arbiter does not: handlers for the root logger. It
 
 from __future__ import annotations
 
-import configparser
 import json
 import logging
 import os
@@ -99,6 +98,7 @@ def _read_json(path: str) -> dict[str, Any]:
 
 
 def _read_ini(path: str) -> None:
+    import configparser  # with the next one, for those who have such a file
     from logging.config import fileConfig
 
     defaults = {"__file__": path, "here": os.path.dirname(path)}

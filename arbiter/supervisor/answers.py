@@ -8,7 +8,6 @@ bytes.
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,12 +21,12 @@ from arbiter.supervisor.listeners import Listener
 from arbiter.supervisor.queues import queue_of
 from arbiter.supervisor.states import SERVING
 from arbiter.supervisor.view import View
-from arbiter.version import __version__
+from arbiter.version import PYTHON, __version__
 
 
 def version() -> dict[str, Any]:
     """The versions of arbiter and Python."""
-    return {"version": __version__, "python": platform.python_version()}
+    return {"version": __version__, "python": PYTHON}
 
 
 def ping(view: View) -> dict[str, Any]:

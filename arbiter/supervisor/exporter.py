@@ -7,9 +7,10 @@ the answers. Its one rule: whatever hangs, this answers: it asks no worker, and 
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterable
-from email.utils import formatdate
 from typing import Final
+from wsgiref.handlers import format_date_time
 
 from arbiter.observe.metrics import OPENMETRICS, PLAIN, Reading, render
 from arbiter.protocols.events import BadRequest, Event, Request
@@ -159,7 +160,9 @@ class _Visitor:
         self._exporter = exporter
         self._connection = connection
         self._clock = clock
-        self._http = Http1Connection(LIMITS, ResponseDefaults(b"arbiter", formatdate(usegmt=True).encode()))
+        self._http = Http1Connection(
+            LIMITS, ResponseDefaults(b"arbiter", format_date_time(time.time()).encode())
+        )
 
     @property
     def idle(self) -> bool:

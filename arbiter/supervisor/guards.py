@@ -15,9 +15,9 @@ time in which somebody who could run waited for a processor.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from arbiter.config import cgroup
@@ -87,7 +87,7 @@ class Guards:
         for version, directory in cgroup.directories("cpu", self._root):
             if version == 2 and cgroup.read(directory, "cpu.pressure"):
                 return f"{directory}/cpu.pressure"
-        return str(Path(self._root, "proc/pressure/cpu"))
+        return os.path.join(self._root, "proc/pressure/cpu")
 
     # -- processors
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -24,7 +23,7 @@ from arbiter.supervisor.output import PipeRecord
 from arbiter.supervisor.outside import OutsideRecord
 from arbiter.supervisor.plain import from_plain, to_plain
 from arbiter.supervisor.watch import ChildRecord
-from arbiter.version import __version__
+from arbiter.version import PYTHON, __version__
 
 FORM: Final = 1
 """To be raised with any change that a program of the form before would misread: here, in the messages of
@@ -79,7 +78,7 @@ class State:
     journal: JournalRecord
     ledger: LedgerRecord
     version: str = __version__
-    python: str = field(default_factory=platform.python_version)
+    python: str = field(default=PYTHON)
 
     def descriptors(self) -> Iterator[int]:
         """All descriptors that go through the exec."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import signal
 import socket
 import sys
@@ -37,7 +36,7 @@ from arbiter.supervisor.pidfile import Pidfile
 from arbiter.supervisor.plain import to_plain
 from arbiter.supervisor.upgrade import Errand
 from arbiter.supervisor.watch import Watch
-from arbiter.version import __version__
+from arbiter.version import PYTHON, __version__
 
 COMPARED: Final = ("book", "rows", "children", "stacks", "pipes", "listeners")
 """Parts of the state that must be the same after a take-over."""
@@ -57,7 +56,7 @@ def prove(errand: Errand, loader: Loader, config: Config, entry: Entry) -> ExitS
     for part in COMPARED:
         if to_plain(getattr(again, part)) != to_plain(getattr(heir.state, part)):
             raise handover.FormError(f"the state has other {part} once it is taken over: a bug in arbiter")
-    verdict = {"arbiter": __version__, "python": platform.python_version()}
+    verdict = {"arbiter": __version__, "python": PYTHON}
     os.write(errand.verdict, json.dumps(verdict).encode("ascii"))
     return ExitStatus.OK
 

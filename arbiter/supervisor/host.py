@@ -117,6 +117,7 @@ def slim() -> None:
     be kept for nothing; and what it has goes out of the collector's sight, whose marks would make every
     forked worker copy it.
     """
+    sys.path_importer_cache.clear()  # what lies in each directory that was searched for modules
     gc.collect()
     gc.freeze()
     if sys.platform == "linux":

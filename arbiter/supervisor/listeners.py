@@ -133,8 +133,10 @@ def open_one(address: Address, config: Config, setting: str = "bind") -> Listene
             return _listening(address, _from_fd(address), config)
         if address.kind == "unix":
             return _open_unix(address, config)
+        # Bytes, where they will do: of a text Python asks IDNA, whose tables would stay.
+        host = address.host.encode() if address.host.isascii() else address.host
         family, _, _, _, target = socket.getaddrinfo(
-            address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:

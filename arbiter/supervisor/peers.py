@@ -14,10 +14,10 @@ import struct
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol
 
 from arbiter.control.commands import Role
+from arbiter.supervisor.procfs import Root, text
 
 _SO_PEERGROUPS: Final = 59
 _SO_PEERPIDFD: Final = 77
@@ -108,14 +108,14 @@ def _is_below(sock: socket.socket, pid: int, arbiter: int) -> bool:
         os.close(pidfd)
 
 
-def descends(pid: int, ancestor: int, root: Path = Path("/proc")) -> bool:
+def descends(pid: int, ancestor: int, root: Root = "/proc") -> bool:
     """Whether `ancestor` is among the parents of `pid`."""
     for _ in range(_GENERATIONS):
         if pid <= 1 or pid == ancestor:
             break
         try:
-            stat = (root / str(pid) / "stat").read_bytes()
-            pid = int(stat[stat.rindex(b")") + 2 :].split()[1])
+            stat = text(root, str(pid), "stat")
+            pid = int(stat[stat.rindex(")") + 2 :].split()[1])
         except (OSError, ValueError, IndexError):
             return False
     return pid == ancestor

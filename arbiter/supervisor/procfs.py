@@ -11,12 +11,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 _TICK: Final = 1.0 / os.sysconf("SC_CLK_TCK")
 MAX_TASKS: Final = 128
 """Threads of one process that are added up at most."""
+
+
+Root: TypeAlias = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,18 @@ class Sample:
         return self.traced or self.state in "Tt"
 
 
-def sample(pid: int, root: Path = Path("/proc")) -> Sample | None:
+def text(*path: Root) -> str:
+    """What is in a file of /proc, of ASCII. Raises OSError."""
+    with open(os.path.join(*path), encoding="ascii", errors="replace") as file:
+        return file.read()
+
+
+def sample(pid: int, root: Root = "/proc") -> Sample | None:
     """Look at a process; None if it is gone or the system has no /proc."""
-    here = root / str(pid)
+    here = os.path.join(root, str(pid))
     try:
-        stat = (here / "stat").read_text("ascii", "replace")
-        status = (here / "status").read_text("ascii", "replace")
+        stat = text(here, "stat")
+        status = text(here, "status")
     except OSError:
         return None
     fields = stat[stat.rindex(")") + 2 :].split()
@@ -53,34 +61,34 @@ def sample(pid: int, root: Path = Path("/proc")) -> Sample | None:
     return Sample(fields[0], cpu, _waited(here), tracer != "0")
 
 
-def glance(pid: int, root: Path = Path("/proc")) -> tuple[str, float]:
+def glance(pid: int, root: Root = "/proc") -> tuple[str, float]:
     """State and processor time (s) of a process, as `Sample` has them, by reading one file; ("", 0.0) if
     unknown.
     """
     try:
-        stat = (root / str(pid) / "stat").read_bytes()
-        fields = stat[stat.rindex(b")") + 2 :].split()
-        return fields[0].decode("ascii", "replace"), (int(fields[11]) + int(fields[12])) * _TICK
+        stat = text(root, str(pid), "stat")
+        fields = stat[stat.rindex(")") + 2 :].split()
+        return fields[0], (int(fields[11]) + int(fields[12])) * _TICK
     except (OSError, ValueError, IndexError):
         return "", 0.0
 
 
-def _waited(here: Path) -> float:
+def _waited(here: str) -> float:
     """Run-queue wait of all threads (schedstat: time on the processor, time waiting, in ns)."""
     total = 0
     try:
-        for task in os.listdir(here / "task")[:MAX_TASKS]:
-            parts = (here / "task" / task / "schedstat").read_text("ascii").split()
+        for task in os.listdir(os.path.join(here, "task"))[:MAX_TASKS]:
+            parts = text(here, "task", task, "schedstat").split()
             total += int(parts[1])
     except (OSError, IndexError, ValueError):
         pass
     return total / 1e9
 
 
-def memory_kib(pid: int, root: Path = Path("/proc")) -> dict[str, int]:
+def memory_kib(pid: int, root: Root = "/proc") -> dict[str, int]:
     """Rss, Pss, Uss of a process in KiB, from smaps_rollup; empty if the kernel does not tell."""
     try:
-        lines = (root / str(pid) / "smaps_rollup").read_text("ascii").splitlines()[1:]
+        lines = text(root, str(pid), "smaps_rollup").splitlines()[1:]
     except OSError:
         return {}
     values = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith("kB")}
@@ -101,7 +109,7 @@ def shared_mib(pids: Iterable[int]) -> tuple[int, int] | None:
 class OomCounter:
     """How often the kernel has killed for memory in this process's cgroup (memory.events of cgroup v2)."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Root | None = None) -> None:
         self._path = path or _own_events()
         self._seen = self._count()
 
@@ -115,22 +123,22 @@ class OomCounter:
         if self._path is None:
             return 0
         try:
-            text = self._path.read_text("ascii")
+            lines = text(self._path).splitlines()
         except OSError:
             return 0
-        for line in text.splitlines():
+        for line in lines:
             name, _, value = line.partition(" ")
             if name == "oom_kill" and value.isdigit():
                 return int(value)
         return 0
 
 
-def _own_events() -> Path | None:
+def _own_events() -> str | None:
     try:
-        lines = Path("/proc/self/cgroup").read_text("ascii").splitlines()
+        lines = text("/proc/self/cgroup").splitlines()
     except OSError:
         return None
     for line in lines:
         if line.startswith("0::"):
-            return Path("/sys/fs/cgroup") / line[3:].lstrip("/") / "memory.events"
+            return os.path.join("/sys/fs/cgroup", line[3:].lstrip("/"), "memory.events")
     return None

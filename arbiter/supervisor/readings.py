@@ -7,7 +7,6 @@ the sums. Its one rule: nothing is asked of a worker, and a counter never falls.
 from __future__ import annotations
 
 import os
-import platform
 import time
 
 from arbiter.link.scoreboard import LATENCY_BUCKETS, Word
@@ -17,7 +16,7 @@ from arbiter.supervisor.journal import CAUSES
 from arbiter.supervisor.ledger import Living, bound
 from arbiter.supervisor.states import State
 from arbiter.supervisor.view import View
-from arbiter.version import __version__
+from arbiter.version import PYTHON, __version__
 
 _CLASSES = (
     ("1xx", Word.STATUS_1XX),
@@ -66,7 +65,7 @@ def read(view: View, now: float) -> Reading:
 
 def _master(reading: Reading, view: View, now: float) -> None:
     book, journal = view.book, view.journal
-    reading.add("build", 1, __version__, platform.python_version())
+    reading.add("build", 1, __version__, PYTHON)
     reading.add("start_time_seconds", time.time() - (now - view.started))
     reading.add("ready", 0 if view.readiness()[1] else 1)
     reading.add("generation", book.generation)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import signal
 import sys
 import traceback
@@ -29,7 +28,7 @@ from arbiter.supervisor.book import FOREVER
 from arbiter.supervisor.foundry import ACTIVATION, reset_signals
 from arbiter.supervisor.handover import State
 from arbiter.supervisor.watch import Watch
-from arbiter.version import __version__
+from arbiter.version import PYTHON, __version__
 
 OPTION: Final = "--hand-over="
 """Put before all other arguments: `take:FD`, or `prove:FD:FD` where the second takes the verdict."""
@@ -313,7 +312,7 @@ def _unsaid(error: Exception) -> ev.Unproved:
 
 def program() -> str:
     """The program that runs here."""
-    return f"arbiter {__version__} on Python {platform.python_version()}"
+    return f"arbiter {__version__} on Python {PYTHON}"
 
 
 def _become(installed: Installation, state: State) -> str:

@@ -12,8 +12,8 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from email.utils import formatdate
 from typing import Any, Final, Protocol
+from wsgiref.handlers import format_date_time
 
 from arbiter.config.snapshot import Config
 from arbiter.gateways.asgi_http import Application, HttpCycle
@@ -161,7 +161,7 @@ class Service:
     def tick(self) -> int:
         """Read the clock, and renew the Date that responses carry."""
         self.now = time.monotonic_ns()
-        self.defaults.refresh(formatdate(usegmt=True).encode("ascii"))
+        self.defaults.refresh(format_date_time(time.time()).encode("ascii"))
         self.row.beat(self.now)
         return self.now
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from email.utils import formatdate
 from typing import Any, Final
+from wsgiref.handlers import format_date_time
 
 from arbiter.errors import ExitStatus
 from arbiter.link.messages import DRAINING
@@ -174,7 +174,7 @@ class Core(Conversations):
     def tick(self, now: float) -> None:
         """At most once a second: the date of the answers, the sign of life, and timers."""
         self._next_tick = now + (1.0 if not self.draining else DRAIN_TICK)
-        self.defaults.refresh(formatdate(usegmt=True).encode("ascii"))
+        self.defaults.refresh(format_date_time(time.time()).encode("ascii"))
         self.ctx.row.beat(time.monotonic_ns())
         self.update_closing(now)
         due = [call for at, call in self._timers if at <= now]

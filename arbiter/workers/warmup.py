@@ -14,10 +14,11 @@ import asyncio
 import io
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
-from email.utils import formatdate
 from typing import Any, Final
 from urllib.parse import urlsplit
+from wsgiref.handlers import format_date_time
 
 from arbiter.application import Application, own_traceback
 from arbiter.config.snapshot import Config
@@ -68,7 +69,7 @@ class Target:
     def request(self, config: Config) -> tuple[Http1Connection, Request]:
         """A connection that has received the request, and the request."""
         defaults = ResponseDefaults(config.server_header.encode("latin-1"))
-        defaults.refresh(formatdate(usegmt=True).encode("ascii"))
+        defaults.refresh(format_date_time(time.time()).encode("ascii"))
         http = Http1Connection(protocol_limits(config), defaults)
         head = f"GET {self.path} HTTP/1.1\r\nHost: {self.host}\r\nUser-Agent: arbiter-warm-up\r\n\r\n"
         for event in http.receive(head.encode("utf-8")):

@@ -43,7 +43,7 @@ class Command:
         self.out = self.err = ""
 
     def __call__(self, *arguments: str, serve: Any = None, **environ: str) -> int:
-        status = main.run(arguments, environ, str(self.directory), serve or Served())
+        status = main.run(arguments, environ, str(self.directory), serve or Served(), words=main._read_here)
         self.out, self.err = self._capsys.readouterr()
         return status
 

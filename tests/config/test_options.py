@@ -25,7 +25,7 @@ def test_only_what_is_given_is_returned() -> None:
 
 @pytest.mark.parametrize("words", [["--nothing"], ["-w"], ["a", "b"], ["--workers=", "-q"]])
 def test_what_is_not_understood(words: list[str]) -> None:
-    with pytest.raises(click.UsageError):
+    with pytest.raises(ValueError):
         parse(words)
 
 
