@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import collections
 import re
-import select
 import socket
 import threading
 import time
 from dataclasses import dataclass
 from types import TracebackType
+
+from tests.ready import ready
 
 TIMEOUT = 20.0
 MOST_REQUESTS = 50_000
@@ -156,7 +157,7 @@ class Load:
 
     def _ask(self, kept: _Connection | None) -> tuple[_Connection | None, str, Loss | int]:
         """One request: the connection if usable again, the outcome, and the worker's pid or the loss."""
-        if kept is not None and select.select([kept.sock], [], [], 0)[0]:
+        if kept is not None and ready([kept.sock], 0):
             # Readable without a request: closed by the server (or talking out of turn, which is as bad).
             kept.close()
             kept = None

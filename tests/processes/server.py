@@ -10,7 +10,6 @@ import contextlib
 import http.client
 import os
 import re
-import select
 import shutil
 import signal
 import socket
@@ -25,6 +24,8 @@ from types import TracebackType
 from typing import Any
 
 import psutil
+
+from tests.ready import ready
 
 APPS = Path(__file__).parent / "apps"
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,7 @@ def gone(pid: int, timeout: float = DEADLINE) -> bool:
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([descriptor], [], [], timeout)[0])
+        return bool(ready([descriptor], timeout))
     finally:
         os.close(descriptor)
 

@@ -23,6 +23,7 @@ from tests.processes.measures import (
     worker_of,
 )
 from tests.processes.server import Held, Server, until
+from tests.ready import ready
 
 Serve = Callable[..., Server]
 MIB = 1 << 20
@@ -71,7 +72,7 @@ def trickle(clients: list[Client], byte: bytes, seconds: float = 30.0) -> list[C
         for sock in list(silent):
             with contextlib.suppress(OSError):
                 sock.send(byte)
-        for sock in select.select(list(silent), [], [], 0.1)[0]:
+        for sock in ready(list(silent), 0.1):
             silent.pop(sock)
     return list(silent.values())
 
@@ -132,7 +133,7 @@ def test_a_slow_reader_bounds_memory(serve: Serve, kind: str) -> None:
     before = peak(pid)
     with connect(server, receive_buffer=1 << 18) as slow:
         slow.send(b"GET /big?52428800 HTTP/1.1\r\nHost: test\r\n\r\n")
-        assert select.select([slow.sock], [], [], 30)[0]
+        assert ready([slow.sock], 30)
         if kind != "sync":
             serves(server, 20)
         assert len(slow.answer().body) == 52428800
@@ -160,7 +161,7 @@ def test_an_upload_nobody_reads(serve: Serve, kind: str) -> None:
         client.send(b"POST /hold?a HTTP/1.1\r\nHost: test\r\nContent-Length: 52428800\r\n\r\n")
         part, left = b"x" * 65536, 52428800
         client.sock.setblocking(False)
-        while left and select.select([], [client.sock], [], 1.0)[1]:
+        while left and ready([client.sock], 1.0, select.POLLOUT):
             with contextlib.suppress(BlockingIOError):
                 left -= client.sock.send(part[:left])
         client.sock.settimeout(30)
@@ -299,7 +300,7 @@ def test_connections_above_the_bound_wait_their_turn(serve: Serve, kind: str) ->
     for client in held:
         assert client.get("/").body == b"ok"
     waiting = [connect(server).send(GET) for _ in range(5)]
-    assert select.select([client.sock for client in waiting], [], [], 0.3)[0] == []
+    assert ready([client.sock for client in waiting], 0.3) == []
     for client in held[:5]:
         client.sock.close()
     for client in waiting:

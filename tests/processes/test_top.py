@@ -9,7 +9,6 @@ import fcntl
 import os
 import pty
 import re
-import select
 import signal
 import struct
 import sys
@@ -23,6 +22,7 @@ from arbiter.control.render import headings
 from tests.fakes.screen import Screen
 from tests.processes.load import Load
 from tests.processes.server import ROOT, Held, Server
+from tests.ready import ready
 
 Serve = Callable[..., Server]
 PAGE = ROOT / "docs" / "control.md"
@@ -50,7 +50,7 @@ class Terminal:
         while not condition():
             left = end - time.monotonic()
             assert left > 0, f"{what} is not shown:\n{self.screen.text}"
-            if select.select([self.fd], [], [], left)[0]:
+            if ready([self.fd], left):
                 self.screen.feed(os.read(self.fd, 65536).decode())
 
     def press(self, keys: str) -> None:

@@ -80,7 +80,7 @@ def installed(tmp_path: Path) -> Installed:
     return Installed(tmp_path)
 
 
-BROKEN = "cli/main.py", "import click\n", "import click\nimport no_such_dependency\n"
+BROKEN = "cli/main.py", "import json\n", "import json\nimport no_such_dependency\n"
 
 
 def test_under_load_nothing_is_lost(serve: Serve, options: list[str], installed: Installed) -> None:

@@ -20,6 +20,7 @@ from arbiter.protocols.limits import Limits
 from arbiter.workers import outbox
 from arbiter.workers.connection import CLOSED, Connection, Terms
 from arbiter.workers.limits import TimeLimits
+from tests.ready import ready
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 6\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -100,7 +101,7 @@ def test_producer_waits_past_all_bounds(ends: Ends, monkeypatch: pytest.MonkeyPa
         if ends.conn.outbox is not None:
             assert ends.conn.outbox.memory <= outbox.MEMORY
     while ends.conn.outbox:
-        select.select([], [ends.conn.sock], [], 20)
+        ready([ends.conn.sock], 20, select.POLLOUT)
         ends.conn.outbox.flush(ends.conn.sock)
     reader.join()
     assert got == total

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import select
-
 import pytest
 
 from arbiter.link.relay import SUPPORTED
 from arbiter.link.scoreboard import Scoreboard, State, Word
 from arbiter.workers.gate import ASKED, DOUBT, FRESH, LONGEST, MOVE, TOLERATED, Gate
+from tests.ready import ready
 
 
 class Bench:
@@ -131,9 +130,9 @@ def test_the_siblings_are_told_who_accepts() -> None:
 def test_a_sibling_is_woken_if_one_would_take_a_connection() -> None:
     bench = Bench(away=True)
     bench.gate.pass_on()
-    assert select.select([bench.board.relay], [], [], 0)[0]
+    assert ready([bench.board.relay], 0)
     bench.board.relay.take()
     bench.board.row(1).words[Word.ACCEPTING] = 0  # full
     bench.board.row(2).begin("GET", b"/", 1)  # at work
     bench.gate.pass_on()
-    assert not select.select([bench.board.relay], [], [], 0)[0]
+    assert not ready([bench.board.relay], 0)
