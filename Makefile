@@ -45,7 +45,7 @@ autobahn: $(VENV)/.installed-test ## the Autobahn|Testsuite against a WebSocket 
 	$(BIN)/python -m tests.autobahn.run $(AUTOBAHN)
 
 clean: ## remove what was built, the virtual environment too
-	rm -rf $(VENV) .venv-autobahn build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-autobahn build dist *.egg-info .pytest_cache* .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -157,6 +157,7 @@ def test_cancelling_from_outside(bench: Bench) -> None:
     seen: list[Any] = []
 
     async def child() -> None:
+        bench.loop.call_soon(lambda: bench.tasks[0].cancel("why"))  # type: ignore[union-attr]
         try:
             await asyncio.sleep(10)
         except asyncio.CancelledError:
@@ -164,7 +165,6 @@ def test_cancelling_from_outside(bench: Bench) -> None:
             raise
 
     async def call() -> None:
-        bench.loop.call_later(0.001, lambda: bench.tasks[0].cancel("why"))  # type: ignore[union-attr]
         try:
             await asyncio.ensure_future(child())
         except asyncio.CancelledError as error:
