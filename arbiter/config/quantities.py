@@ -5,7 +5,6 @@ Neighbours: see `kinds`. Its one rule: a unit is part of the value; what is read
 
 from __future__ import annotations
 
-import datetime
 import math
 import re
 from collections.abc import Callable
@@ -70,8 +69,9 @@ class Duration(Kind[float]):
         return seconds
 
     def _seconds(self, value: object) -> float:
-        if isinstance(value, datetime.timedelta):
-            return value.total_seconds()
+        in_seconds = getattr(value, "total_seconds", None)  # a timedelta's; known without its module
+        if in_seconds is not None:
+            return float(in_seconds())
         if isinstance(value, int | float) and not isinstance(value, bool):
             try:
                 return float(value)

@@ -12,7 +12,6 @@ Source: gunicorn's `access_log_format` (names and meanings of the atoms).
 
 from __future__ import annotations
 
-import base64
 import binascii
 import os
 import re
@@ -157,7 +156,7 @@ def _user(credentials: bytes) -> str:
     if scheme.lower() != b"basic":
         return "-"
     try:
-        decoded = base64.b64decode(token.strip(), validate=True).decode("utf-8", "replace")
+        decoded = binascii.a2b_base64(token.strip(), strict_mode=True).decode("utf-8", "replace")
     except (binascii.Error, ValueError):
         return "-"
     name, colon, _ = decoded.partition(":")

@@ -239,6 +239,16 @@ def apache(second: int) -> str:
     return f"[{day}:{local.tm_hour:02}:{local.tm_min:02}:{local.tm_sec:02} {zone}]"
 
 
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+def http_date(seconds: float) -> bytes:
+    """A time of the Unix clock as an IMF-fixdate (RFC 9110 5.6.7), for the field Date."""
+    year, month, day, hour, minute, second, weekday, *_ = time.gmtime(seconds)
+    name = f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year}"
+    return f"{name} {hour:02}:{minute:02}:{second:02} GMT".encode("ascii")
+
+
 def rfc3339(second: int) -> str:
     """A second of the Unix clock as the date and time in UTC, without zone and fraction."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))

@@ -10,8 +10,8 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
-from wsgiref.handlers import format_date_time
 
+from arbiter.observe.lines import http_date
 from arbiter.observe.metrics import OPENMETRICS, PLAIN, Reading, render
 from arbiter.protocols.events import BadRequest, Event, Request
 from arbiter.protocols.http1.connection import Http1Connection, ResponseDefaults
@@ -160,9 +160,7 @@ class _Visitor:
         self._exporter = exporter
         self._connection = connection
         self._clock = clock
-        self._http = Http1Connection(
-            LIMITS, ResponseDefaults(b"arbiter", format_date_time(time.time()).encode())
-        )
+        self._http = Http1Connection(LIMITS, ResponseDefaults(b"arbiter", http_date(time.time())))
 
     @property
     def idle(self) -> bool:

@@ -7,7 +7,7 @@ some (they are passed over): the two sides may be of two versions.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import enum
 import types
 import typing
@@ -28,7 +28,7 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, bytes | bytearray):
-        return base64.b64encode(value).decode("ascii")
+        return binascii.b2a_base64(value, newline=False).decode("ascii")
     if isinstance(value, Mapping):
         if all(type(key) is str for key in value):
             return {key: to_plain(item) for key, item in value.items()}
@@ -66,7 +66,7 @@ def from_plain(kind: Any, plain: Any, where: str = "state") -> Any:
             raise ValueError(f"{where}: {error}") from None
     if kind is bytes:
         try:
-            return base64.b64decode(_checked(isinstance(plain, str), plain, str, where), validate=True)
+            return binascii.a2b_base64(_checked(isinstance(plain, str), plain, str, where), strict_mode=True)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
     if kind is float:

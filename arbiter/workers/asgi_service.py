@@ -13,13 +13,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
-from wsgiref.handlers import format_date_time
 
 from arbiter.config.snapshot import Config
 from arbiter.gateways.asgi_http import Application, HttpCycle
 from arbiter.gateways.asgi_scope import NO_ROOT, RootPath
 from arbiter.gateways.asgi_websocket import WebSocketCycle
 from arbiter.observe.access import Shape
+from arbiter.observe.lines import http_date
 from arbiter.protocols.events import Request
 from arbiter.protocols.http1.connection import ResponseDefaults
 from arbiter.protocols.peer.forwarded import ForwardedPolicy, TrustedPeers
@@ -161,7 +161,7 @@ class Service:
     def tick(self) -> int:
         """Read the clock, and renew the Date that responses carry."""
         self.now = time.monotonic_ns()
-        self.defaults.refresh(format_date_time(time.time()).encode("ascii"))
+        self.defaults.refresh(http_date(time.time()))
         self.row.beat(self.now)
         return self.now
 

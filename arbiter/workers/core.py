@@ -15,11 +15,11 @@ import socket
 import time
 from collections.abc import Callable
 from typing import Any, Final
-from wsgiref.handlers import format_date_time
 
 from arbiter.errors import ExitStatus
 from arbiter.link.messages import DRAINING
 from arbiter.link.scoreboard import State, Word
+from arbiter.observe.lines import http_date
 from arbiter.workers.accept import Acceptor, Source
 from arbiter.workers.connection import (
     BODY,
@@ -174,7 +174,7 @@ class Core(Conversations):
     def tick(self, now: float) -> None:
         """At most once a second: the date of the answers, the sign of life, and timers."""
         self._next_tick = now + (1.0 if not self.draining else DRAIN_TICK)
-        self.defaults.refresh(format_date_time(time.time()).encode("ascii"))
+        self.defaults.refresh(http_date(time.time()))
         self.ctx.row.beat(time.monotonic_ns())
         self.update_closing(now)
         due = [call for at, call in self._timers if at <= now]

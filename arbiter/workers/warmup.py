@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
-from wsgiref.handlers import format_date_time
 
 from arbiter.application import Application, own_traceback
 from arbiter.config.snapshot import Config
@@ -28,6 +27,7 @@ from arbiter.gateways.asgi_lifespan import Lifespan, Outcome
 from arbiter.gateways.asgi_scope import NO_ROOT, RootPath, connection_base, http_scope
 from arbiter.gateways.wsgi import Call
 from arbiter.gateways.wsgi_environ import build_environ, environ_template
+from arbiter.observe.lines import http_date
 from arbiter.protocols.events import Request
 from arbiter.protocols.http1.connection import Http1Connection, ResponseDefaults
 from arbiter.workers.limits import protocol_limits
@@ -69,7 +69,7 @@ class Target:
     def request(self, config: Config) -> tuple[Http1Connection, Request]:
         """A connection that has received the request, and the request."""
         defaults = ResponseDefaults(config.server_header.encode("latin-1"))
-        defaults.refresh(format_date_time(time.time()).encode("ascii"))
+        defaults.refresh(http_date(time.time()))
         http = Http1Connection(protocol_limits(config), defaults)
         head = f"GET {self.path} HTTP/1.1\r\nHost: {self.host}\r\nUser-Agent: arbiter-warm-up\r\n\r\n"
         for event in http.receive(head.encode("utf-8")):

@@ -90,7 +90,7 @@ class ResponseDefaults:
             self.refresh(date)
 
     def refresh(self, date: bytes) -> None:
-        """`date` is an IMF-fixdate (RFC 9110 5.6.7), e.g. `wsgiref.handlers.format_date_time(now)`."""
+        """`date` is an IMF-fixdate (RFC 9110 5.6.7), e.g. `observe.lines.http_date(now)`."""
         self.date_line = b"date: %b\r\n" % date
         self.lines = self.date_line + self.server_line
 
