@@ -10,7 +10,7 @@ import os
 import re
 import signal
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
@@ -18,7 +18,7 @@ import psutil
 
 from tests.processes.load import Load, Loss
 from tests.processes.measures import descriptors
-from tests.processes.server import Server, until
+from tests.processes.server import DEADLINE, Server, gone, until
 
 APPS = {"sync": "chaos_wsgi", "threaded": "chaos_wsgi", "asgi": "chaos_asgi"}
 WORKERS = 4
@@ -37,9 +37,14 @@ class Infliction:
     pid: int
     at: float
     ports: frozenset[int]
+    ended: float = 0.0
+    """Until when it went on dying. A signal that it catches, to write its stacks, leaves its threads a moment
+    in which they accept: whose connection that was, nobody can tell."""
 
     def explains(self, loss: Loss) -> bool:
-        """Whether the connection of that loss was in the worker at the time."""
+        """Whether the connection of that loss was in the worker at the time, or may have come to it since."""
+        if self.at < loss.connected <= self.ended:
+            return True
         return loss.port in self.ports and loss.connected <= self.at <= loss.at
 
 
@@ -110,6 +115,11 @@ class Service:
         if inflicted is not None:
             for one in (number, signal.SIGCONT):
                 send(pid, one)
+            if number != signal.SIGKILL:
+                gone(pid, DEADLINE)
+                self.inflictions.remove(inflicted)
+                inflicted = replace(inflicted, ended=monotonic())
+                self.inflictions.append(inflicted)
         return inflicted
 
     def stop(self, pid: int, what: str = "stopped") -> Infliction | None:

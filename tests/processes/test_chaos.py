@@ -48,6 +48,9 @@ def test_a_loss_needs_the_very_worker_and_the_very_time() -> None:
     assert not inflicted.explains(Loss("dropped", "", 5001, 99.0, 100.1)), "another worker's"
     assert not inflicted.explains(Loss("dropped", "", 5000, 100.1, 100.2)), "a later connection"
     assert not inflicted.explains(Loss("dropped", "", 5000, 99.0, 99.9)), "lost before"
+    dying = Infliction("killed with SIGSEGV", 41, 100.0, frozenset({5000}), ended=100.1)
+    assert dying.explains(Loss("early", "", 5001, 100.05, 100.1)), "accepted while it died"
+    assert not dying.explains(Loss("early", "", 5001, 100.2, 100.3)), "accepted by another"
 
 
 def test_a_process_that_stands_still() -> None:
