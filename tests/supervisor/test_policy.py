@@ -21,7 +21,8 @@ from arbiter.supervisor.book import Phase
 from arbiter.supervisor.states import State
 from tests.fakes.world import RULES, World
 
-STEPS = int(os.environ.get("ARBITER_SIMULATION_STEPS", "2000"))
+STEPS = int(os.environ.get("ARBITER_SIMULATION_STEPS", "50000"))
+"""Of each of the twenty simulations: a million in all."""
 
 
 def started() -> World:
@@ -466,11 +467,17 @@ def any_world(seed: int) -> World:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_invariants_hold_in_any_history(seed: int) -> None:
-    world = any_world(seed)
-    for _ in range(STEPS):
-        world.step()
-        if world.exited is not None:
-            break
+    history, step = seed, 0
+    world = any_world(history)
+    try:
+        for step in range(STEPS):
+            world.step()
+            if world.exited is not None:
+                history += 1000
+                world = any_world(history)
+    except AssertionError as error:
+        error.add_note(f"in step {step} of simulation {seed}, in any_world({history})")
+        raise
 
 
 @given(seed=st.integers(min_value=0, max_value=2**32))
