@@ -15,6 +15,7 @@ import random
 import signal
 from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from arbiter.control.commands import Verb
 from arbiter.errors import ExitStatus
@@ -529,4 +530,18 @@ class World:
         return "\n".join(say.text for say in self.said)
 
 
-__all__ = ["FOREVER", "RULES", "MoldProcess", "Process", "World"]
+def reload(world: World, app: str, **changes: Any) -> int:
+    """A reload whose application is `app` and whose rules are the same but for `changes`; its generation."""
+    world.ask(Verb.RELOAD)
+    number, world.loading = world.loading, None
+    assert number is not None
+    world.load(number, app, replace(world.book.rules, **changes))
+    return number
+
+
+def names(world: World) -> list[str]:
+    """The names of all that was said."""
+    return [say.name for say in world.said]
+
+
+__all__ = ["FOREVER", "RULES", "MoldProcess", "Process", "World", "names", "reload"]

@@ -12,7 +12,7 @@ from arbiter.control.commands import Verb
 from arbiter.errors import ExitStatus
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import MoldState
-from tests.fakes.world import RULES, World
+from tests.fakes.world import RULES, World, names, reload
 
 MOLDED = replace(RULES, preload="auto", rollback_keep=300.0)
 
@@ -29,18 +29,6 @@ def started(**changes: Any) -> World:
     assert world.ready == 4
     world.said.clear()
     return world
-
-
-def reload(world: World, app: str, **changes: Any) -> int:
-    world.ask(Verb.RELOAD)
-    number, world.loading = world.loading, None
-    assert number is not None
-    world.load(number, app, replace(world.book.rules, **changes))
-    return number
-
-
-def names(world: World) -> list[str]:
-    return [say.name for say in world.said]
 
 
 def codes(world: World) -> set[int]:

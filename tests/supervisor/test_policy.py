@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +18,7 @@ from arbiter.link.messages import DRAINING
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import Phase
 from arbiter.supervisor.states import State
-from tests.fakes.world import RULES, World
+from tests.fakes.world import RULES, World, names, reload
 
 STEPS = int(os.environ.get("ARBITER_SIMULATION_STEPS", "50000"))
 """Of each of the twenty simulations: a million in all."""
@@ -33,14 +32,6 @@ def started() -> World:
     assert world.ready == 4
     world.said.clear()
     return world
-
-
-def reload(world: World, app: str, **changes: Any) -> None:
-    """A reload whose application is `app` and whose rules are the same but for `changes`."""
-    world.ask(Verb.RELOAD)
-    number, world.loading = world.loading, None
-    assert number is not None
-    world.load(number, app, replace(world.book.rules, **changes))
 
 
 def lucky(world: World) -> None:
@@ -514,11 +505,6 @@ def test_every_history_can_be_brought_to_an_end(seed: int) -> None:
 
 
 # -- what an operator asks for by word
-
-
-def names(world: World) -> list[str]:
-    """The names of all that was said."""
-    return [say.name for say in world.said]
 
 
 def test_everything_said_has_a_name_of_the_table() -> None:

@@ -10,7 +10,7 @@ import pytest
 from arbiter.control.commands import Verb
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import Phase
-from tests.fakes.world import RULES, World
+from tests.fakes.world import RULES, World, names, reload
 
 
 def started(**changes: Any) -> World:
@@ -30,17 +30,6 @@ def follows(workers: int = 4, least: int = 2, most: int = 8) -> World:
 def need(world: World, workers: int, limit: str = "") -> None:
     world.feed(ev.Needed(workers, "load 1.0", limit))
     world.boot_all()
-
-
-def reload(world: World, **changes: Any) -> None:
-    world.ask(Verb.RELOAD)
-    number, world.loading = world.loading, None
-    assert number is not None
-    world.load(number, "good", replace(world.book.rules, **changes))
-
-
-def names(world: World) -> list[str]:
-    return [say.name for say in world.said]
 
 
 def test_it_follows_the_load_and_says_why() -> None:
@@ -123,7 +112,7 @@ def test_the_idlest_go() -> None:
 
 def test_amid_a_reload_there_may_come_more_but_nobody_goes() -> None:
     world = follows()
-    reload(world)
+    reload(world, "good")
     world.feed(ev.Needed(2, "calm"))
     assert len(world.book.slots) == 4
     world.feed(ev.Needed(6, "load"))
@@ -136,7 +125,7 @@ def test_amid_a_reload_there_may_come_more_but_nobody_goes() -> None:
 def test_a_reload_does_not_start_over() -> None:
     world = follows()
     need(world, 7)
-    reload(world, workers=2)
+    reload(world, "good", workers=2)
     world.boot_all()
     assert world.ready == 7
 
@@ -153,7 +142,7 @@ def test_a_reload_does_not_start_over() -> None:
 def test_new_bounds_bind_at_once(changes: dict[str, Any], there: int, pinned: bool) -> None:
     world = follows()
     world.ask(Verb.SCALE, 7)
-    reload(world, **changes)
+    reload(world, "good", **changes)
     world.boot_all()
     assert (world.ready, world.book.pinned) == (there, pinned)
 
@@ -162,7 +151,7 @@ def test_a_reload_may_bring_it_in() -> None:
     world = started()
     world.ask(Verb.SCALE, 9)
     world.boot_all()
-    reload(world, least=2, most=6)
+    reload(world, "good", least=2, most=6)
     world.boot_all()
     assert world.ready == 6
     need(world, 3)

@@ -11,7 +11,7 @@ import pytest
 from arbiter.control.commands import Verb
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.upgrading import AGAIN, PATIENCE
-from tests.fakes.world import RULES, World
+from tests.fakes.world import RULES, World, names
 
 MOLDED = replace(RULES, preload="auto", rollback_keep=300.0)
 
@@ -24,10 +24,6 @@ def started(seed: int = 1, **changes: Any) -> World:
     assert world.ready == 4
     world.said.clear()
     return world
-
-
-def names(world: World) -> list[str]:
-    return [say.name for say in world.said]
 
 
 @pytest.mark.parametrize("preload", ["off", "auto"])
