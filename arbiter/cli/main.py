@@ -1,8 +1,8 @@
 """The `arbiter` command.
 
-Neighbours: `words` takes the command line apart, `config.sources` loads the configuration, `supervisor.host`
-serves it with the entry point of `workers`. Its one rule: what the operator can mend is told in sentences on
-standard error, without a traceback of ours, and with an exit status of `errors.ExitStatus`.
+Neighbours: `words` takes the command line apart, `config.sources` loads the configuration, `serving` serves
+it. Its one rule: what the operator can mend is told in sentences on standard error, without a traceback of
+ours, and with an exit status of `errors.ExitStatus`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from types import ModuleType
 from typing import Any, NoReturn, TypeAlias
 
 from arbiter import application
@@ -22,10 +22,8 @@ from arbiter.config.snapshot import Config
 from arbiter.config.sources import Loader
 from arbiter.errors import AppError, ExitStatus, OperatorError
 from arbiter.link import spawn
-from arbiter.supervisor import heir, host, upgrade
-from arbiter.supervisor.handover import FormError
-from arbiter.supervisor.upgrade import Errand
-from arbiter.workers import doctor, hygiene, process
+from arbiter.supervisor import errand
+from arbiter.workers import doctor, hygiene
 
 Serve: TypeAlias = Callable[[Loader, Config], int]
 """Runs an arbiter until it has stopped; the exit status."""
@@ -56,9 +54,12 @@ def _read_apart(arguments: Sequence[str]) -> dict[str, Any] | int:
 
     pid = spawn.fork(child)
     os.close(write)
-    with os.fdopen(read) as pipe:
-        text = pipe.read()
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    try:
+        _serving()  # which is most of what this process loads, and takes longer than the other
+    finally:
+        with os.fdopen(read) as pipe:
+            text = pipe.read()
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if not text:
         print(f"arbiter: the command line could not be read (status {status})", file=sys.stderr)
         return ExitStatus.FAILURE
@@ -69,11 +70,12 @@ def _read_apart(arguments: Sequence[str]) -> dict[str, Any] | int:
 def main() -> NoReturn:
     """Entry point of the console script and of `python -m arbiter`."""
     try:
-        errand = upgrade.errand(sys.argv, sys.orig_argv)
-        if errand is None:
-            status = run(sys.argv[1:], os.environ, _cwd(os.environ), _serve)
+        given = errand.read(sys.argv, sys.orig_argv)
+        arguments, cwd = sys.argv[1:], _cwd(os.environ)
+        if given is None:
+            status = run(arguments, os.environ, cwd, lambda *what: _serving().serve(*what))
         else:
-            status = _inherit(errand)
+            status = _serving().inherit(given, lambda *ways: run(arguments, os.environ, cwd, *ways))
         sys.stdout.flush()
     except BrokenPipeError:  # `arbiter --print-config | head`: whoever reads has read enough
         _hush()
@@ -86,22 +88,8 @@ def main() -> NoReturn:
     sys.exit(status)
 
 
-def _inherit(errand: Errand) -> int:
-    """Do what the arbiter has started this program for: see `supervisor.upgrade`."""
-    arguments, environ = sys.argv[1:], os.environ
-    try:
-        if errand.verdict >= 0:
-            for module, _ in process.DISPATCHERS.values():
-                importlib.import_module(module)
-            prove = partial(heir.prove, errand, entry=process.run)
-            return run(arguments, environ, _cwd(environ), prove)
-        inherited = heir.Heir(errand)
-        inherited.begin()
-        serve = partial(inherited.serve, entry=process.run)
-        return run(arguments, environ, _cwd(environ), serve, inherited.load)
-    except FormError as error:
-        print(f"arbiter: {error}", file=sys.stderr)
-        return ExitStatus.FAILURE
+def _serving() -> ModuleType:
+    return importlib.import_module("arbiter.cli.serving")
 
 
 def run(
@@ -131,10 +119,6 @@ def run(
         if isinstance(error, AppError) and error.traceback:
             print(f"\n{error.traceback}", end="", file=sys.stderr)
         return error.status
-
-
-def _serve(loader: Loader, config: Config) -> int:
-    return host.serve(loader, config, process.run)
 
 
 def _hush() -> None:

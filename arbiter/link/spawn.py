@@ -13,11 +13,23 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
-HANGS: Final = 5.0
+HANGS: Final = 10.0
 """Seconds after which the process between has hung: somebody's fork handler waits for a lock."""
+
+
+class Birth(NamedTuple):
+    """A process to be forked away.
+
+    child: as for `fork`, called when it has been adopted; it inherits what was registered with atexit.
+    announce: called with its process id before it runs, in the process between; if false is returned, it
+    never runs, nor is any later one forked.
+    """
+
+    child: Callable[[], int]
+    announce: Callable[[int], bool]
 
 
 def fork(child: Callable[[], int], *, inherit_exits: bool = False) -> int:
@@ -41,12 +53,11 @@ def fork(child: Callable[[], int], *, inherit_exits: bool = False) -> int:
     return pid
 
 
-def fork_away(child: Callable[[], int], announce: Callable[[int], bool]) -> None:
-    """Fork a process that is nobody's here: it becomes the child of the nearest subreaper (prctl(2)).
+def fork_away(births: Sequence[Birth]) -> None:
+    """Fork processes that are nobody's here: they become children of the nearest subreaper (prctl(2)).
 
-    child: as for `fork`, called when it has been adopted; it inherits what was registered with atexit.
-    announce: called with its process id before it runs, in the process between; if false is returned, it
-    never runs. Raises OSError if the system refuses.
+    One process between for all of them: each fork copies the page tables of a whole application. Raises
+    OSError if the system refuses; whoever has been announced by then lives nevertheless.
 
     Not clone(2) with CLONE_PARENT, which passes by what the C library and the interpreter do at a fork.
     """
@@ -56,7 +67,7 @@ def fork_away(child: Callable[[], int], announce: Callable[[int], bool]) -> None
         sys.stderr.flush()
         between = os.fork()
         if between == 0:
-            _introduce(child, announce)
+            _introduce(births)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     status = _wait_for(between)
@@ -64,22 +75,27 @@ def fork_away(child: Callable[[], int], announce: Callable[[int], bool]) -> None
         raise OSError(f"the process between ended with status {status}")
 
 
-def _introduce(child: Callable[[], int], announce: Callable[[int], bool]) -> None:
+def _introduce(births: Sequence[Birth]) -> None:
     """The process between: fork, tell, go."""
     status = 1
     try:
-        read, write = os.pipe()
         me = os.pidfd_open(os.getpid())
-        pid = os.fork()
-        if pid == 0:
-            os.close(write)
-            if os.read(read, 1) and _has_ended(me):
-                os.close(read)
-                os.close(me)
-                _live(child)
-        elif announce(pid):
+        for child, announce in births:
+            read, write = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                os.close(write)
+                if os.read(read, 1) and _has_ended(me):
+                    os.close(read)
+                    os.close(me)
+                    _live(child)
+                return  # it was not announced
+            os.close(read)
+            if not announce(pid):
+                return
             os.write(write, b"\0")
-            status = 0
+            os.close(write)
+        status = 0
     except BaseException:
         traceback.print_exc()
     finally:

@@ -1,6 +1,6 @@
 """Upgrade in place, the new program's side: prove that it can take over, and take over.
 
-Neighbours: `cli` comes here when an arbiter has started this program (`upgrade.errand`), `handover` is what
+Neighbours: `cli` comes here when an arbiter has started this program (`errand`), `handover` is what
 was passed on; then it is `host` and `arbiter` as after a start. Its one rule: a proof touches nothing; and
 once the exec has happened there is no way back, so whatever then fails is waited for or told, while the
 workers serve on.
@@ -28,13 +28,13 @@ from arbiter.observe.logs import Log, Logs
 from arbiter.supervisor import handover, host, systemd
 from arbiter.supervisor import listeners as sockets
 from arbiter.supervisor.arbiter import Arbiter, Entry
+from arbiter.supervisor.errand import Errand
 from arbiter.supervisor.estate import Estate
 from arbiter.supervisor.generation import Generation
 from arbiter.supervisor.handover import State
 from arbiter.supervisor.listeners import Listener
 from arbiter.supervisor.pidfile import Pidfile
 from arbiter.supervisor.plain import to_plain
-from arbiter.supervisor.upgrade import Errand
 from arbiter.supervisor.watch import Watch
 from arbiter.version import PYTHON, __version__
 

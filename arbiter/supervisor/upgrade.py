@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,42 +25,18 @@ from arbiter.link import spawn
 from arbiter.supervisor import events as ev
 from arbiter.supervisor import handover
 from arbiter.supervisor.book import FOREVER
+from arbiter.supervisor.errand import OPTION
 from arbiter.supervisor.foundry import ACTIVATION, reset_signals
 from arbiter.supervisor.handover import State
 from arbiter.supervisor.watch import Watch
 from arbiter.version import PYTHON, __version__
 
-OPTION: Final = "--hand-over="
-"""Put before all other arguments: `take:FD`, or `prove:FD:FD` where the second takes the verdict."""
 SAID: Final = 16 * 1024
 """Bytes of what a proof prints that are kept, the last ones."""
 VERDICT: Final = 4096
 """Bytes of a verdict that are read."""
 _LINES: Final = 1024
 """Bytes of a script in which its interpreter is named."""
-
-
-# -- the errand: what the command line says
-
-
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """Why this program was started by an arbiter. verdict: -1 means to take over, not to prove."""
-
-    state: int
-    verdict: int = -1
-
-
-def errand(argv: MutableSequence[str], orig_argv: MutableSequence[str]) -> Errand | None:
-    """The errand on a command line, which is taken out of it; None: started by anybody else."""
-    if len(argv) < 2 or not argv[1].startswith(OPTION):
-        return None
-    word, *numbers = argv[1].removeprefix(OPTION).split(":")
-    if len(numbers) != {"take": 1, "prove": 2}.get(word) or not all(text.isdigit() for text in numbers):
-        return None
-    del orig_argv[len(orig_argv) - len(argv) + 1]
-    del argv[1]
-    return Errand(*(int(text) for text in numbers))
 
 
 # -- the installation as started

@@ -100,8 +100,9 @@ def _loops() -> Iterator[str]:
     if asyncio is None:
         return
     # By type(), never isinstance: asking a lazy object for its __class__ would set it up.
-    for thing in gc.get_objects():
-        if issubclass(type(thing), asyncio.AbstractEventLoop) and not thing.is_closed():
+    kinds = {kind for kind in set(map(type, gc.get_objects())) if issubclass(kind, asyncio.AbstractEventLoop)}
+    for thing in gc.get_objects() if kinds else ():
+        if type(thing) in kinds and not thing.is_closed():
             running = "runs" if thing.is_running() else "is open"
             yield f"an event loop {running}: {type(thing).__module__}.{type(thing).__qualname__}"
 

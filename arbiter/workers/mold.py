@@ -7,7 +7,8 @@ worker finds in it must be as good for the next one.
 A fresh interpreter, and not a fork of the arbiter, so that a reload meets new dependencies, even a new
 Python, as a restart would, and so that the arbiter holds nothing of the application. A worker is forked
 twice: the process between ends at once and the arbiter, a subreaper, becomes the worker's parent. So it
-learns of a worker's death as of any child's, and a mold that dies takes no worker with it.
+learns of a worker's death as of any child's, and a mold that dies takes no worker with it. Workers that are
+asked for together have one process between them.
 
 The mold becomes `user` before it loads anything, so that nothing of the application ever runs with more
 rights; the hooks pre_fork and post_fork, too, are then called as that user.
@@ -25,7 +26,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from setproctitle import setproctitle
 
@@ -52,7 +53,6 @@ from arbiter.link.stacks import DUMP_SIGNAL, StackFile
 from arbiter.observe import multiprocess
 from arbiter.observe.logs import Log, Logs
 from arbiter.workers import django_checks, django_lazy, doctor, hygiene, identity, orphan, process, verdict
-from arbiter.workers.warmup import warm_up
 
 UNMOVED = (
     signal.SIGHUP,
@@ -65,6 +65,8 @@ UNMOVED = (
     signal.SIGWINCH,
 )
 """A service manager that stops the service tells all its processes; a mold's end is its arbiter's affair."""
+AT_ONCE: Final = 8
+"""Workers forked by one process between: each more saves a fork, and the first one waits for all of them."""
 
 
 def main() -> NoReturn:
@@ -166,14 +168,15 @@ class Mold:
             self._enter("Django's checks")
             for warning in django_checks.run(config.django_check, config.origin("django_check")):
                 self.log.warning("Django's checks: %s", warning, event="mold.check")
-        warm_up(self.app, config, self._enter)
+        if config.warmup_paths:  # else asyncio would cost the others some megabytes
+            warmup = importlib.import_module("arbiter.workers.warmup")
+            warmup.warm_up(self.app, config, self._enter)
         multiprocess.withdraw(self.setup.rows)
         self._enter("fork safety")
         gc.collect()
         notes += hygiene.tidy()
         unsafe = doctor.examine(own=self._own())
         pause.end()
-        gc.collect()
         gc.freeze()  # the collector of a worker shall not touch, and so copy, what it shares
         return MoldReady(kind, unsafe, notes, time.monotonic() - self._began)
 
@@ -185,14 +188,16 @@ class Mold:
 
     def _serve(self) -> None:
         taker = Taker(self.control)
-        while (order := taker.take()) is not None:
-            message, fds = order
-            match message:
-                case Spawn():
-                    self._spawn(message, fds)
-                case ReopenLogs():
-                    self._reopen()
-            for fd in fds:
+        while orders := taker.take(AT_ONCE):
+            if any(isinstance(message, ReopenLogs) for message, _ in orders):
+                self._reopen()
+            held = {fd for _, fds in orders for fd in fds}
+            asked = [(message, fds) for message, fds in orders if isinstance(message, Spawn)]
+            # What a hook leaves behind is meant for the one worker it was called for.
+            together = 1 if self.config.pre_fork is not None else AT_ONCE
+            for first in range(0, len(asked), together):
+                self._spawn(asked[first : first + together], held)
+            for fd in held:
                 os.close(fd)
 
     def _enter(self, step: str) -> None:
@@ -207,26 +212,34 @@ class Mold:
 
     # -- workers
 
-    def _spawn(self, order: Spawn, fds: Sequence[int]) -> None:
-        """Fork one worker; what prevents it is told."""
-        config = self.config
-        self.server.address = order.addresses
-        face = WorkerFace(config, self.log, age=order.key, nr=order.slot, ppid=self.setup.arbiter)
+    def _spawn(self, orders: Sequence[tuple[Spawn, list[int]]], held: set[int]) -> None:
+        """Fork these workers; what prevents it is told. `held`: descriptors of theirs, and of others."""
         try:
-            hooks.call(config, "pre_fork", self.server, face)
+            births = [self._birth(order, fds, held) for order, fds in orders]
             hygiene.tidy()
-            spawn.fork_away(
-                self._worker(order, face, fds), lambda pid: self.sender.send(Spawned(order.key, pid))
-            )
+            spawn.fork_away(births)
         except Exception as error:
             self.log.exception("a worker cannot be forked", event="worker.fork_failed")
-            self.sender.send(SpawnFailed(order.key, f"{type(error).__name__}: {error}"))
+            for order, _ in orders:  # of one that was announced before, the arbiter knows better
+                self.sender.send(SpawnFailed(order.key, f"{type(error).__name__}: {error}"))
 
-    def _worker(self, order: Spawn, face: WorkerFace, fds: Sequence[int]) -> Callable[[], int]:
+    def _birth(self, order: Spawn, fds: Sequence[int], held: set[int]) -> spawn.Birth:
+        self.server.address = order.addresses
+        face = WorkerFace(self.config, self.log, age=order.key, nr=order.slot, ppid=self.setup.arbiter)
+        hooks.call(self.config, "pre_fork", self.server, face)
+        child = self._worker(order, face, fds, held.difference(fds))
+        return spawn.Birth(child, lambda pid: self.sender.send(Spawned(order.key, pid)))
+
+    def _worker(
+        self, order: Spawn, face: WorkerFace, fds: Sequence[int], others: set[int]
+    ) -> Callable[[], int]:
+        """What a worker does; `others` are descriptors of its siblings."""
         setup = self.setup
 
         def live() -> int:
             self.control.close()
+            for fd in others:
+                os.close(fd)
             if os.getppid() != setup.arbiter:
                 return ExitStatus.FAILURE  # it is gone: somebody else has adopted this one
             channel, stacks, *listeners = fds

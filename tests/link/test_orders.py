@@ -31,16 +31,40 @@ def test_each_order_has_its_descriptors_and_they_are_closed_by_an_exec() -> None
     give(ours, Spawn(1, 1, 0, ["http://a"]), fds[:2])
     give(ours, ReopenLogs())
     give(ours, Spawn(2, 7, 3, []), fds[2:])
-    got = [taker.take() for _ in range(3)]
-    messages = [order[0] for order in got if order]
-    passed = [order[1] for order in got if order]
+    got = [order for _ in range(3) for order in taker.take(1)]
+    messages = [order[0] for order in got]
+    passed = [order[1] for order in got]
     assert messages == [Spawn(1, 1, 0, ["http://a"]), ReopenLogs(), Spawn(2, 7, 3, [])]
     assert [[os.read(fd, 1)[0] for fd in group] for group in passed] == [[0, 1], [], [2, 3, 4]]
     assert not any(os.get_inheritable(fd) for group in passed for fd in group)
     ours.close()
-    assert taker.take() is None, "the arbiter is gone"
+    assert taker.take(1) == [], "the arbiter is gone"
     theirs.close()
     for fd in [*fds, *(fd for group in passed for fd in group)]:
+        os.close(fd)
+
+
+def test_what_has_come_is_taken_together() -> None:
+    """As many as are wanted, without waiting for more, and before it is told that the arbiter is gone."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    taker = Taker(theirs)
+    fds = files(6)
+    for key in range(5):
+        give(ours, Spawn(key, key, key, []), fds[key : key + 1])
+    first = taker.take(3)
+    rest = taker.take(3)
+    give(ours, ReopenLogs())
+    ours.send(b"\0\0")  # the beginning of an order that never comes
+    ours.close()
+    last = taker.take(3)
+    assert [message for message, _ in [*first, *rest]] == [Spawn(key, key, key, []) for key in range(5)]
+    assert (len(first), len(rest), last) == (3, 2, [(ReopenLogs(), [])])
+    passed = [fd for _, group in [*first, *rest] for fd in group]
+    assert [os.read(fd, 1)[0] for fd in passed] == [0, 1, 2, 3, 4]
+    assert taker.take(3) == []
+    theirs.close()
+    for fd in [*fds, *passed]:
         os.close(fd)
 
 

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a subreaper ado
 
 PROGRAM = """
 import ctypes, os, sys
-from arbiter.link.spawn import fork_away
+from arbiter.link.spawn import Birth, fork_away
 me = os.getpid()
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 read, write = os.pipe()
@@ -22,7 +22,7 @@ def child():
 def announce(pid):
     os.write(write, b"pid %d;" % pid)
     return {announced}
-fork_away(child, announce)
+fork_away([Birth(child, announce)])
 os.close(write)
 said = b""
 while data := os.read(read, 100):
@@ -54,7 +54,7 @@ def test_one_that_cannot_be_announced_never_runs() -> None:
 
 MANY = """
 import ctypes, os, signal, sys
-from arbiter.link.spawn import fork_away
+from arbiter.link.spawn import Birth, fork_away
 from arbiter.workers.orphan import die_with
 me = os.getpid()
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
@@ -62,8 +62,8 @@ def child():
     die_with(me)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     return 7
-for _ in range(300):
-    fork_away(child, lambda pid: True)
+for count in range(1, 25):
+    fork_away([Birth(child, lambda pid: True)] * count)
 print({os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(300)})
 """
 
@@ -72,3 +72,35 @@ def test_the_end_of_the_process_between_is_not_taken_for_that_of_the_arbiter() -
     """The kernel tells of a parent's end (PR_SET_PDEATHSIG) a moment after there is another one."""
     done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("{7}\n", "")
+
+
+SEVERAL = """
+import ctypes, os
+from arbiter.link.spawn import Birth, fork_away
+me = os.getpid()
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+descriptors = len(os.listdir("/proc/self/fd"))
+def birth(number):
+    def child():
+        alone = os.getppid() == me and len(os.listdir("/proc/self/fd")) == descriptors
+        return number if alone else 99
+    return Birth(child, lambda pid: number != 4)
+try:
+    fork_away([birth(number) for number in range(1, 7)])
+except OSError as error:
+    print(error)
+statuses = []
+while True:
+    try:
+        statuses.append(os.waitstatus_to_exitcode(os.wait()[1]))
+    except ChildProcessError:
+        break
+print(sorted(statuses))
+"""
+
+
+def test_of_several_who_was_announced_lives_and_no_other() -> None:
+    """The fourth cannot be announced: it ends (1) without having run, and there is no fifth."""
+    done = subprocess.run([sys.executable, "-c", SEVERAL], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "the process between ended with status 1\n[1, 1, 2, 3]\n"
+    assert done.stderr == ""

@@ -180,6 +180,24 @@ def test_thirty_two_workers(serve: Serve, preload: list[str]) -> None:
     assert server.stop() == 0
 
 
+def test_what_pre_fork_leaves_behind_is_for_the_worker_it_was_called_for(
+    serve: Serve, preload: list[str]
+) -> None:
+    """As in gunicorn, where the fork follows at once; however many workers are asked for together."""
+    server = serve(
+        "-w",
+        "6",
+        *preload,
+        config=(
+            "last = None\n"
+            "def pre_fork(server, worker):\n    global last\n    last = worker.nr\n"
+            "def post_fork(server, worker):\n    worker.log.info('made %s for %s', last, worker.nr)\n"
+        ),
+    )
+    made = re.findall(r"made (\d) for (\d)", server.log.text)
+    assert sorted(made) == [(str(slot), str(slot)) for slot in range(1, 7)]
+
+
 # -- what does not survive a fork
 
 UNSAFE = {

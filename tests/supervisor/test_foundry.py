@@ -53,18 +53,14 @@ def order(key: int) -> Order:
 
 
 def taken(taker: Taker) -> list[int]:
+    """The keys of the workers that it has been asked for by now."""
     keys = []
-    while True:
-        try:
-            got = taker.take()
-        except BlockingIOError:
-            return keys
-        assert got is not None
-        message, fds = got
+    for message, fds in taker.take(2 * AT_ONCE):
         assert isinstance(message, Spawn)
         keys.append(message.key)
         for fd in fds:
             os.close(fd)
+    return keys
 
 
 def test_a_mold_is_asked_for_a_few_at_a_time(pair: tuple[Foundry, socket.socket]) -> None:

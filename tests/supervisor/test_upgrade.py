@@ -14,32 +14,12 @@ import pytest
 from arbiter.config.memory import Remembered
 from arbiter.config.sources import Loader
 from arbiter.supervisor.book import FOREVER, Book, Rules
+from arbiter.supervisor.errand import OPTION
 from arbiter.supervisor.handover import State
 from arbiter.supervisor.journal import JournalRecord
 from arbiter.supervisor.ledger import LedgerRecord
 from arbiter.supervisor.outside import OutsideRecord
-from arbiter.supervisor.upgrade import OPTION, Errand, Installation, Proof, errand, installation
-
-
-def test_an_errand_is_taken_out_of_the_command_line() -> None:
-    argv = ["/x/__main__.py", f"{OPTION}prove:5:6", "-w", "2"]
-    orig_argv = ["python", "-X", "dev", "-m", "arbiter", f"{OPTION}prove:5:6", "-w", "2"]
-    assert errand(argv, orig_argv) == Errand(5, 6)
-    assert argv == ["/x/__main__.py", "-w", "2"]
-    assert orig_argv == ["python", "-X", "dev", "-m", "arbiter", "-w", "2"]
-    assert errand(["a", f"{OPTION}take:7"], ["p", "a", f"{OPTION}take:7"]) == Errand(7)
-
-
-@pytest.mark.parametrize("text", ["take", "take:x", "take:1:2", "prove:1", "give:1", ""])
-def test_what_is_no_errand_is_left_for_the_command_line_to_refuse(text: str) -> None:
-    argv = ["a", OPTION + text]
-    assert errand(argv, ["p", *argv]) is None
-    assert argv == ["a", OPTION + text]
-
-
-def test_no_errand() -> None:
-    assert errand(["a"], ["p", "a"]) is None
-    assert errand(["a", "-w", f"{OPTION}take:7"], ["p", "a", "-w", f"{OPTION}take:7"]) is None
+from arbiter.supervisor.upgrade import Installation, Proof, installation
 
 
 def installed(directory: Path, argv: list[str], orig_argv: list[str]) -> Installation:
