@@ -91,7 +91,6 @@ class HttpCycle:
     """One call of the application for one request; `receive` and `send` are what it is given."""
 
     __slots__ = (
-        "_body_ended",
         "_body_given",
         "_chunks",
         "_drop_trailers",
@@ -101,6 +100,7 @@ class HttpCycle:
         "_waiters",
         "_wire",
         "aborted",
+        "body_ended",
         "buffered",
         "disconnected",
         "extra_ns",
@@ -142,7 +142,8 @@ class HttpCycle:
         self._wire = wire
         self._http = http
         self._chunks: list[bytes] | None = None
-        self._body_ended = request.ended
+        self.body_ended = request.ended
+        """The whole request has arrived."""
         self._body_given = False
         self._waiters: list[asyncio.Future[None]] | None = None
         self._told = False
@@ -165,14 +166,9 @@ class HttpCycle:
 
     def feed_end(self) -> None:
         """The request's body is complete."""
-        self._body_ended = True
+        self.body_ended = True
         if self._waiters:
             self._wake()
-
-    @property
-    def body_ended(self) -> bool:
-        """The whole request has arrived."""
-        return self._body_ended
 
     @property
     def complete(self) -> bool:
@@ -243,7 +239,7 @@ class HttpCycle:
             if not self._body_given:
                 if self._chunks is not None:
                     return self._part()
-                if self._body_ended:
+                if self.body_ended:
                     self._body_given = True
                     return {"type": "http.request", "body": b"", "more_body": False}
                 if self._http.continue_pending and not self._http.head_sent:
@@ -267,7 +263,7 @@ class HttpCycle:
         self._chunks = None
         self.buffered = 0
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        if self._body_ended:
+        if self.body_ended:
             self._body_given = True
             return {"type": "http.request", "body": body, "more_body": False}
         self._wire.body_taken()
@@ -303,6 +299,8 @@ class HttpCycle:
                     data = _bytes_of(data)
                 self._write(data, message.get("more_body", False))
             elif kind == "http.response.start":
+                if self.stage != NOTHING:
+                    raise ResponseError("http.response.start was already sent")
                 self._start(message)
                 return
             else:
@@ -327,8 +325,6 @@ class HttpCycle:
         raise PeerGone("the client has disconnected")
 
     def _start(self, message: Message) -> None:
-        if self.stage != NOTHING:
-            raise ResponseError("http.response.start was already sent")
         headers = message.get("headers", ())
         if type(headers) is not list:
             headers = list(headers)

@@ -128,6 +128,15 @@ def http_scope(base: Scope, request: Request, root: RootPath, state: dict[str, A
 
     `state` is the lifespan state; the scope gets a shallow copy of it (specs/lifespan.rst).
     """
+    kept = request.kept
+    if kept is not None and kept[0] is not None and kept[0][0] is root:
+        _, pairs, known = kept[0]
+        scope: Scope = known.copy()
+        scope["asgi"] = _ASGI.copy()
+        scope["headers"] = [*pairs]
+        scope["state"] = state.copy() if state else {}
+        scope["extensions"] = _EXTENSIONS.copy()
+        return scope
     scope = base.copy()
     path = request.path
     scope["asgi"] = _ASGI.copy()
@@ -147,6 +156,8 @@ def http_scope(base: Scope, request: Request, root: RootPath, state: dict[str, A
         scope["extensions"] = _EXTENSIONS_1_0.copy()
     if root is not NO_ROOT:
         mount(scope, root)
+    if kept is not None:  # one of HTTP/1.1, see `http1.connection`
+        kept[0] = root, tuple(scope["headers"]), scope.copy()
     return scope
 
 

@@ -17,8 +17,10 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from arbiter.errors import PeerGone, ResponseError
 from arbiter.gateways.wsgi_input import BodyBroken
+from arbiter.protocols.http1.answer_fields import AnswerField, judge, worth_keeping
 from arbiter.protocols.http1.connection import Http1Connection
 from arbiter.protocols.http1.response import reason_phrase
+from arbiter.protocols.memo import Memo
 
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 Application: TypeAlias = Callable[..., Iterable[bytes]]
@@ -93,32 +95,30 @@ class _Statuses(dict[str, tuple[int, bytes]]):
         return parsed
 
 
-class _Fields(dict[tuple[str, str], tuple[bytes, bytes]]):
-    """Header tuples as applications give them, encoded; bounded, and without secret values."""
+class _Fields(Memo[tuple[str, str], AnswerField]):
+    """Header tuples as applications give them, to checked lines."""
 
-    ENTRIES = 1024
-    LONGEST = 96
-    SECRET = ("set-cookie", "authentication-info", "www-authenticate", "location")
+    LONGEST = 128
 
-    def __missing__(self, pair: tuple[str, str]) -> tuple[bytes, bytes]:
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise ResponseError(f"a header is a tuple of two str, not {pair!r}")
-        name, value = pair
+    __slots__ = ()
+
+    def make(self, key: tuple[str, str]) -> AnswerField:
+        if not isinstance(key, tuple) or len(key) != 2:
+            raise ResponseError(f"a header is a tuple of two str, not {key!r}")
+        name, value = key
         if not isinstance(name, str) or not isinstance(value, str):
-            raise ResponseError(f"a header is a tuple of two str, not {pair!r}")
+            raise ResponseError(f"a header is a tuple of two str, not {key!r}")
         try:
-            encoded = name.encode("ascii"), value.encode("latin-1")
+            return judge(name.encode("ascii"), value.encode("latin-1"))
         except UnicodeEncodeError as error:
             raise ResponseError(f"the header {name!r} cannot be encoded: {error}") from None
-        if len(value) <= self.LONGEST and len(name) <= self.LONGEST and name.lower() not in self.SECRET:
-            if len(self) >= self.ENTRIES:
-                self.clear()
-            self[pair] = encoded
-        return encoded
+
+    def keeps(self, key: tuple[str, str], value: AnswerField) -> bool:
+        return worth_keeping(value, self.LONGEST)
 
 
 _STATUSES: Final = _Statuses()
-_encoded: Final = _Fields().__getitem__
+_FIELDS: Final = _Fields()
 
 
 class Call:
@@ -162,10 +162,7 @@ class Call:
         elif http.started:
             raise ResponseError("start_response() was called again, without exc_info")
         code, reason = _STATUSES[status]
-        try:
-            http.respond(code, map(_encoded, headers), reason)
-        except TypeError:
-            raise ResponseError(f"headers are a list of tuples of two str, not {headers!r}") from None
+        http.respond(code, headers, reason, fields=_FIELDS)
         self.status = code
         self.status_line = status
         self.headers = headers

@@ -123,6 +123,11 @@ def build_environ(template: Environ, request: Request, stream: Any, length: int 
     stream: becomes wsgi.input. length: the size of a chunked body, now that it has been collected; -1 for any
     other.
     """
+    kept = request.kept
+    if kept is not None and kept[0] is not None:
+        environ: Environ = kept[0].copy()
+        environ["wsgi.input"] = stream
+        return environ
     environ = template.copy()
     path = request.path
     query = request.query
@@ -150,6 +155,8 @@ def build_environ(template: Environ, request: Request, stream: Any, length: int 
         environ["CONTENT_LENGTH"] = str(length)
     if environ["SCRIPT_NAME"]:
         mount(environ, environ["SCRIPT_NAME"])
+    if kept is not None:
+        kept[0] = {**environ, "wsgi.input": None}
     return environ
 
 

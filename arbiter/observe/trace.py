@@ -48,6 +48,7 @@ class RequestIds:
             request.fields = [field for field in request.fields if field.pair[0] != name]
         text = f"{self._prefix}{next(self._count) & 0xFFFFFFFF:08x}"
         request.fields = [*request.fields, Field((name, text.encode("ascii")), 0, self._key, text)]
+        request.kept = None  # no two are the same any more
 
     def of(self, fields: Iterable[Field]) -> str:
         """The id in a request's fields, "" if it has none yet."""

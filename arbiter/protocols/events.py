@@ -8,7 +8,8 @@ neither how it was parsed nor who will serve it.
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeAlias
 
 
 class Field(NamedTuple):
@@ -37,6 +38,7 @@ class Request:
         "fields",
         "forwarded",
         "keep_alive",
+        "kept",
         "length",
         "method",
         "path",
@@ -72,6 +74,30 @@ class Request:
     """The lower-cased value of Upgrade when Connection names it, else b""."""
     ended: bool
     """The request is complete: it has no body."""
+
+    kept: list[Any] | None
+    """Of a request that comes byte for byte again and again: where a gateway keeps what it made of it, None
+    at first; shared by all of them. None for any other request.
+    """
+
+    def again(self, fields: Iterable[Field]) -> Request:
+        """A second request like this one; its own, for whoever serves it may change it."""
+        request = Request()
+        request.method = self.method
+        request.target = self.target
+        request.path = self.path
+        request.query = self.query
+        request.version = self.version
+        request.fields = [*fields]
+        request.forwarded = self.forwarded
+        request.length = self.length
+        request.chunked = self.chunked
+        request.keep_alive = self.keep_alive
+        request.expect_continue = self.expect_continue
+        request.upgrade = self.upgrade
+        request.ended = self.ended
+        request.kept = self.kept
+        return request
 
 
 class Data:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from arbiter.errors import ArbiterError
 from arbiter.protocols.events import BadRequest, Field, FieldKind
+from arbiter.protocols.memo import Memo
 
 CONTROLS = bytes(byte for byte in range(0x20) if byte != 0x09) + b"\x7f"
 """What no field value may hold: every control byte but HTAB (RFC 9110 5.5)."""
@@ -181,40 +182,23 @@ def parse_field(line: bytes) -> Field:
     return tuple.__new__(Field, ((lower, value), kind, key, value.decode("latin-1")))
 
 
-class FieldCache(dict[bytes, Field]):
+class FieldCache(Memo[bytes, Field]):
     """Raw field lines to judged fields: `cache[line]` parses only what it has not seen.
 
     Clients repeat their lines, so one look-up replaces parsing. The key is the whole line, byte for byte,
     and the value depends on nothing else: what one peer sends cannot change what another's line means.
-    Bounded in entries and in entry size (about 1 MiB at worst); secrets are never kept. When it is full the
-    present generation becomes the previous one, from which what is still in use is taken back, so a flood
-    of unique lines cannot push the common ones out for long.
+    Bounded in entries and in entry size (about 1 MiB at worst); secrets are never kept.
     """
 
-    ENTRIES = 512
     LONGEST = 256
 
-    __slots__ = ("_previous",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._previous: dict[bytes, Field] = {}
+    def make(self, key: bytes) -> Field:
+        return parse_field(key)
 
-    def __missing__(self, line: bytes) -> Field:
-        field = self._previous.get(line)
-        if field is None:
-            field = parse_field(line)
-            if field[1] in _NOT_KEPT or len(line) > self.LONGEST:
-                return field
-        if len(self) >= self.ENTRIES:
-            self._previous = dict(self)
-            self.clear()
-        self[line] = field
-        return field
-
-    def forget(self) -> None:
-        self.clear()
-        self._previous.clear()
+    def keeps(self, key: bytes, value: Field) -> bool:
+        return value[1] not in _NOT_KEPT and len(key) <= self.LONGEST
 
 
 _NAMES = _NameCache()

@@ -74,7 +74,7 @@ def _told(event: Event) -> tuple[Any, ...]:
     if isinstance(event, Request):
         return (
             "request",
-            *(getattr(event, name) for name in Request.__slots__ if name != "fields"),
+            *(getattr(event, name) for name in Request.__slots__ if name not in ("fields", "kept")),
             [field.pair for field in event.fields],
         )
     if isinstance(event, EndOfBody):

@@ -63,6 +63,25 @@ def test_everything_mutable_is_made_anew() -> None:
     assert "mine" not in state
 
 
+def test_a_request_that_comes_again_and_again() -> None:
+    """asgi.md 3, 17: it has a scope of its own each time, under the root of this time."""
+    conn = Http1Connection(Limits(), ResponseDefaults())
+    state = {"pool": 1}
+    for turn in range(8):
+        [request] = conn.receive(b"GET /a%20b?c HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert isinstance(request, Request)
+        scope = http_scope(BASE, request, RootPath("/mounted") if turn % 3 else NO_ROOT, state)
+        assert scope == scope_of("/a%20b?c", root="/mounted" if turn % 3 else "") | {"state": state}
+        for name in ("asgi", "extensions", "state"):
+            scope[name]["mine"] = turn
+        scope["headers"].clear()
+        scope["path"] = scope["mine"] = "changed"
+        conn.respond(200, [])
+        conn.body(b"", False)
+        assert conn.next_request() == []
+    assert request.kept is not None
+
+
 def test_method() -> None:
     """asgi.md 5: unknown methods pass, lower case is folded."""
     assert scope_of("/", method="PURGE")["method"] == "PURGE"

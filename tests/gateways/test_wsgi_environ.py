@@ -65,6 +65,26 @@ def test_a_plain_dict_of_its_own() -> None:
     assert shared == before
 
 
+def test_a_request_that_comes_again_and_again() -> None:
+    """wsgi.md 1: it has an environ of its own each time, which says what the first one said."""
+    conn = Http1Connection(Limits(), ResponseDefaults())
+    shared = template(root_path="/mounted")
+    for _ in range(6):
+        [asked] = conn.receive(b"GET /mounted/a%20b?c HTTP/1.1\r\nHost: x\r\nAccept: a\r\nAccept: b\r\n\r\n")
+        assert isinstance(asked, Request)
+        stream = io.BytesIO()
+        environ = build_environ(shared, asked, stream)
+        assert environ.pop("wsgi.input") is stream
+        assert (environ["PATH_INFO"], environ["HTTP_ACCEPT"]) == ("/a b", "a,b")
+        assert environ["SCRIPT_NAME"] == "/mounted"
+        assert "mine" not in environ
+        environ["mine"] = environ["PATH_INFO"] = "1"
+        conn.respond(200, [])
+        conn.body(b"", False)
+        assert conn.next_request() == []
+    assert asked.kept is not None
+
+
 def test_nothing_of_the_process_environment() -> None:
     """wsgi.md 2."""
     assert not set(os.environ) & set(environ_of())

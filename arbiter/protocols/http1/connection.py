@@ -30,6 +30,8 @@ _EMPTY_LINES: Final = 4
 """Empty lines skipped before a request line (RFC 9112 2.2 asks for at least one)."""
 _KEPT_LINES: Final = 4096
 """Bytes of field lines that are kept, at most, to know them when they come again."""
+_KEPT_REQUEST: Final = 1024
+"""Bytes of a whole request that are kept for that; clients that poll send the same ones over and over."""
 
 
 class Http1Connection(Answer):
@@ -41,6 +43,7 @@ class Http1Connection(Answer):
     """
 
     __slots__ = (
+        "_again",
         "_before",
         "_before_fields",
         "_body",
@@ -52,6 +55,7 @@ class Http1Connection(Answer):
         "_line_start",
         "_lines",
         "_phase",
+        "_seen",
         "wants_read",
     )
 
@@ -69,7 +73,10 @@ class Http1Connection(Answer):
         self._drain_left = -1  # -1: the body is wanted
         self._eof = False
         self._lines: bytes | None = None
-        """The field lines of the last request; what was made of them is in `_before` and `_before_fields`."""
+        """The field lines of a request; what was made of them is in `_before` and `_before_fields`."""
+        self._seen = b""
+        """All of a request that had these lines too; when it has come twice, `_again` is what it says."""
+        self._again: Request | None = None
         self._before: Request
         self._before_fields: tuple[Field, ...]
         self.wants_read = True
@@ -79,6 +86,9 @@ class Http1Connection(Answer):
     def receive(self, data: bytes) -> list[Event]:
         """The events in `data`, which follows all bytes passed before. Never raises for what a peer sends."""
         if self._phase == _HEAD:
+            again = self._again
+            if again is not None and data == self._seen:
+                return self._begin(again.again(self._before_fields), b"")
             end = data.find(b"\r\n\r\n")
             if 0 <= end <= self._limits.plain_head:
                 try:
@@ -97,18 +107,28 @@ class Http1Connection(Answer):
         return []
 
     def _parse(self, data: bytes, end: int) -> Request:
-        """As `parse_head`; field lines that are the ones of the request before are not read again."""
+        """As `parse_head`; field lines that are the ones of the request before are not read again.
+
+        What is kept is a copy: a hook may change the request it is shown.
+        """
         first = data.find(b"\r\n")
         lines = data[first:end]
+        request = None
         if lines == self._lines:
             request = parse_head_again(data[:first], self._before, self._before_fields)
-            if request is not None:
-                return request
-        request = parse_head(data[:end], self._limits)
-        if len(lines) <= _KEPT_LINES:
-            self._lines = lines
-            self._before = request
-            self._before_fields = tuple(request.fields)
+        if request is None:
+            request = parse_head(data[:end], self._limits)
+            self._again = None
+            if len(lines) <= _KEPT_LINES:
+                self._lines = lines
+                self._before = request.again(())
+                self._before_fields = tuple(request.fields)
+        elif data == self._seen:
+            self._again = request.again(())
+            self._again.kept = [None]
+        elif len(data) == end + 4 <= _KEPT_REQUEST:
+            self._seen = data
+            self._again = None
         return request
 
     def _receive_head(self, data: bytes) -> list[Event]:

@@ -60,6 +60,7 @@ def parse_head(head: bytes, limits: Limits) -> Request:
     request.upgrade = b""
     request.chunked = request.expect_continue = request.forwarded = False
     request.ended = True
+    request.kept = None
     hosts = 0
     special: list[Field] | None = None
     for field in fields:
@@ -100,6 +101,7 @@ def parse_head_again(line: bytes, before: Request, fields: tuple[Field, ...]) ->
     request.forwarded = before.forwarded
     request.keep_alive = before.keep_alive
     request.upgrade = before.upgrade
+    request.kept = None
     return request
 
 

@@ -8,13 +8,24 @@ chunked or close.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from arbiter.errors import ResponseError
 from arbiter.protocols.events import BadRequest
-from arbiter.protocols.fields import CONTROLS, is_token
+from arbiter.protocols.fields import CONTROLS
+from arbiter.protocols.http1.answer_fields import (
+    CLOSE,
+    DATE,
+    FIELDS,
+    LENGTH,
+    SERVER,
+    UPGRADE,
+    AnswerField,
+    plain_lines,
+)
+from arbiter.protocols.memo import Memo
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 Octets: TypeAlias = bytes | bytearray | memoryview
@@ -26,49 +37,10 @@ _STATUS_LINES: Final = {
 _LINES_WITH_PHRASE: Final = {(status, phrase): _STATUS_LINES[status] for status, phrase in _PHRASES.items()}
 _CLASSES: Final = (b"Unknown", b"Informational", b"Success", b"Redirection", b"Client Error", b"Server Error")
 
-_PLAIN, _LENGTH, _DATE, _SERVER, _UPGRADE, _DROP, _CONNECTION = range(7)
-_KINDS: Final = {
-    b"content-length": _LENGTH,
-    b"date": _DATE,
-    b"server": _SERVER,
-    b"upgrade": _UPGRADE,
-    b"transfer-encoding": _DROP,
-    b"keep-alive": _DROP,
-    b"proxy-connection": _DROP,
-    b"te": _DROP,
-    b"connection": _CONNECTION,
-}
-"""Response fields that are not simply passed on; from _UPGRADE on they are hop-by-hop (RFC 9110 7.6.1)."""
-
-_NOT_A_TRAILER: Final = frozenset(
-    {*_KINDS, b"content-encoding", b"content-range", b"content-type", b"trailer"}
-)
-_CLOSE_MARK: Final = 1 << 7
+_NOT_A_TRAILER: Final = frozenset((b"content-encoding", b"content-range", b"content-type", b"trailer"))
 _CLOSE_LINE: Final = b"connection: close\r\n"
 _EXTRA_LINES: Final = {405: b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"}
 """What RFC 9110 demands of some answers (15.5.6: Allow with 405)."""
-_LENGTH_DIGITS: Final = 19
-
-
-class _NameKinds(dict[bytes, int]):
-    """Response field names, as applications write them, to what they mean here; judged once, bounded."""
-
-    ENTRIES = 1024
-    LONGEST = 64
-
-    def __missing__(self, name: bytes) -> int:
-        name = bytes(name)
-        if is_token(name) is None:
-            raise ResponseError(f"bad name of a response field: {name[:80]!r}")
-        kind = _KINDS.get(name.lower(), _PLAIN)
-        if len(name) <= self.LONGEST:
-            if len(self) >= self.ENTRIES:
-                self.clear()
-            self[name] = kind
-        return kind
-
-
-_NAME_KINDS: Final = _NameKinds()
 
 
 class ResponseDefaults:
@@ -109,39 +81,9 @@ def _status_line(status: int, reason: bytes) -> bytes:
         if not isinstance(status, int) or not 100 <= status <= 999:
             raise ResponseError(f"the status of a response is a number from 100 to 999, not {status!r}")
         line = b"HTTP/1.1 %d %b\r\n" % (status, reason.strip() or reason_phrase(status))
+        if len(line) - len(line.translate(None, CONTROLS)) != 2:
+            raise ResponseError("control byte in a reason phrase")
     return line
-
-
-def _length_value(value: bytes) -> int:
-    if type(value) is not bytes or not value.isdigit() or len(value) > _LENGTH_DIGITS:
-        raise ResponseError(f"bad content-length of a response: {value!r:.80}")
-    return int(value)
-
-
-def _says_close(value: bytes) -> bool:
-    return b"close" in [option.strip(b" \t") for option in bytes(value).lower().split(b",")]
-
-
-def _check_controls(lines: bytes, count: int) -> None:
-    """Each of the `count` lines brings one CR and one LF of ours; any control byte more is the
-    application's.
-    """
-    if len(lines) - len(lines.translate(None, CONTROLS)) != 2 * count:
-        raise ResponseError("control byte in a response field or reason phrase")
-
-
-def _field_lines(headers: Headers, dropped: Container[bytes]) -> bytes:
-    """The lines of an interim response or a trailer section, checked as in `Answer.respond`."""
-    lines = []
-    try:
-        for name, value in headers:
-            if _NAME_KINDS[name] == _PLAIN and name.lower() not in dropped:
-                lines.append(b"%b: %b\r\n" % (name, value))
-    except (TypeError, ValueError) as error:
-        raise ResponseError(f"response fields are pairs of bytes: {error}") from error
-    joined = b"".join(lines)
-    _check_controls(joined, len(lines))
-    return joined
 
 
 def _octets(data: Octets) -> Octets:
@@ -206,44 +148,50 @@ class Answer:
         self.no_body = self._head_method = False
         self.length_left = -1
 
-    def respond(self, status: int, headers: Headers, reason: bytes = b"", *, trailers: bool = False) -> None:
+    def respond(
+        self,
+        status: int,
+        headers: Iterable[Any],
+        reason: bytes = b"",
+        *,
+        trailers: bool = False,
+        fields: Memo[Any, AnswerField] = FIELDS,
+    ) -> None:
         """Check and keep the head of the response; nothing is on the wire yet.
 
         status: 100 to 999. headers: in order; names are written as given. Hop-by-hop fields are dropped,
         `Connection: close` is honoured, Date and Server replace ours. trailers: `trailers()` will be called
-        (not with a Content-Length, nor to HTTP/1.0, which have no place for them). Raises `ResponseError`
-        for what HTTP does not allow (RFC 9110 5, 15); nothing is recorded then, and another call may
-        follow.
+        (not with a Content-Length, nor to HTTP/1.0, which have no place for them). fields: judges each item
+        of `headers`, pairs of bytes if not said otherwise. Raises `ResponseError` for what HTTP does not
+        allow (RFC 9110 5, 15); nothing is recorded then, and another call may follow.
         """
         if self.started:
             raise ResponseError("a response was already started for this request")
         line = None if reason else _STATUS_LINES.get(status)
-        parts = [_status_line(status, reason) if line is None else line]
+        lines = [_status_line(status, reason) if line is None else line]
         length = -1
         marks = 0
         try:
-            for name, value in headers:
-                kind = _NAME_KINDS[name]
+            for item in headers:
+                try:
+                    line, kind, size = fields[item]
+                except TypeError:  # a pair that is a list, or a value that could still change
+                    line, kind, size = fields.make(item)
                 if kind:
-                    if kind == _LENGTH:
+                    if kind == LENGTH:
                         if length >= 0:
                             raise ResponseError("more than one content-length in a response")
-                        length = _length_value(value)
+                        length = size
                         if status < 200 or status == 204:
                             continue
                     else:
                         marks |= 1 << kind
-                        if kind >= _UPGRADE:
-                            if kind == _CONNECTION and _says_close(value):
-                                marks |= _CLOSE_MARK
-                            if kind != _UPGRADE or status != 426:
-                                continue
-                parts += (name, b": ", value, b"\r\n")
-            head = b"".join(parts)
+                        if kind >= UPGRADE and (kind != UPGRADE or status != 426):
+                            continue
+                lines.append(line)
         except (TypeError, ValueError) as error:
-            raise ResponseError(f"response fields are pairs of bytes: {error}") from error
-        _check_controls(head, (len(parts) + 3) // 4)
-        self._head = head
+            raise ResponseError(f"the fields of a response are pairs: {error}") from error
+        self._head = b"".join(lines)
         self._tail = self._defaults.lines if not marks else self._marked_tail(status, marks)
         self.length_left = length
         self._sized = length >= 0
@@ -258,12 +206,12 @@ class Answer:
     def _marked_tail(self, status: int, marks: int) -> bytes:
         """Our own lines of the head, less those the application gave itself."""
         defaults = self._defaults
-        if marks & _CLOSE_MARK:
+        if marks & 1 << CLOSE:
             self.keep_alive = False
-        tail = b"" if marks & 1 << _DATE else defaults.date_line
-        if not marks & 1 << _SERVER:
+        tail = b"" if marks & 1 << DATE else defaults.date_line
+        if not marks & 1 << SERVER:
             tail += defaults.server_line
-        if status == 426 and marks & 1 << _UPGRADE:
+        if status == 426 and marks & 1 << UPGRADE:
             tail += b"connection: upgrade\r\n"
         return tail
 
@@ -340,7 +288,7 @@ class Answer:
         self._check_open()
         if not self.head_sent:
             raise ResponseError("trailers come after the body")
-        lines = _field_lines(headers, _NOT_A_TRAILER)
+        lines = plain_lines(headers, _NOT_A_TRAILER)
         if not self._chunked or not self._trailers:
             return self._part(b"", False)
         self.finished = True
@@ -358,7 +306,7 @@ class Answer:
             if not self.continue_pending:
                 return b""
             self.continue_pending = False
-        return b"%b%b\r\n" % (_STATUS_LINES[status], _field_lines(headers, ()))
+        return b"%b%b\r\n" % (_STATUS_LINES[status], plain_lines(headers))
 
     def refuse(self, fault: BadRequest) -> bytes:
         """The server's answer to a peer that broke the protocol; b"" when a response has begun."""

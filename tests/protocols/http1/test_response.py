@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from arbiter.errors import ResponseError
 from arbiter.protocols.events import BadRequest
-from arbiter.protocols.http1 import response
+from arbiter.protocols.http1.answer_fields import FIELDS
 from arbiter.protocols.http1.connection import ResponseDefaults
 from tests.fakes.http1 import DATE, connection, serving
 
@@ -151,14 +153,60 @@ def test_fields_are_any_iterable_of_pairs() -> None:
     assert lines_of(conn.body(b"", False))[1:4] == [b"Set-Cookie: a", b"X: 1", b"set-cookie: b"]
 
 
-def test_what_is_remembered_of_names_is_bounded() -> None:
-    """An application that makes up names grows nothing; the known ones keep their meaning."""
+# ---- what is remembered
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    """An application that makes up fields grows nothing; the known ones keep their meaning."""
     for number in range(3000):
         serving().respond(200, [(b"x-name-%d" % number, b"1")])
-        assert len(response._NAME_KINDS) <= response._NAME_KINDS.ENTRIES
+        assert len(FIELDS) <= FIELDS.ENTRIES
+    for _ in range(2):
+        conn = serving()
+        conn.respond(200, [(b"Content-Length", b"2")])
+        assert conn.length_left == 2
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        (b"Set-Cookie", b"session=x"),
+        (b"Location", b"/reset?token=x"),
+        (b"ETag", b'"1"'),
+        (b"Content-Length", b"10000"),
+        (b"x-long", b"v" * 300),
+    ],
+)
+def test_what_is_not_remembered(field: tuple[bytes, bytes]) -> None:
+    """Credentials, what is long, and what is another one next time."""
+    FIELDS.forget()
+    serving().respond(200, [field])
+    assert not FIELDS
+
+
+@given(st.binary(max_size=8), st.binary(max_size=8))
+def test_a_remembered_field_is_judged_as_a_new_one(name: bytes, value: bytes) -> None:
+    """What is remembered is a function of the field alone: given again, it has the same outcome."""
+
+    def outcome() -> bytes | str:
+        conn = serving()
+        try:
+            conn.respond(200, [(name, value)])
+            return conn.body(b"", False)
+        except ResponseError as error:
+            return str(error)
+
+    assert outcome() == outcome()
+
+
+def test_a_value_that_can_change_is_read_anew() -> None:
+    """asgi.md 39: a bytearray or a list is not what it was when its contents have changed."""
+    value, pair = bytearray(b"1"), [b"y", b"1"]
+    serving().respond(200, [(b"x", value), pair])  # type: ignore[list-item]
+    value[:], pair[1] = b"2", b"3"
     conn = serving()
-    conn.respond(200, [(b"Content-Length", b"2")])
-    assert conn.length_left == 2
+    conn.respond(200, [(b"x", value), pair])  # type: ignore[list-item]
+    assert lines_of(conn.body(b"", False))[1:3] == [b"x: 2", b"y: 3"]
 
 
 # ---- status line
