@@ -10,6 +10,7 @@ Sources: asgiref specs/www.rst 2.5, docs/extensions.rst; RFC 9112 3.2.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -129,17 +130,33 @@ def http_scope(base: Scope, request: Request, root: RootPath, state: dict[str, A
     `state` is the lifespan state; the scope gets a shallow copy of it (specs/lifespan.rst).
     """
     kept = request.kept
-    if kept is not None and kept[0] is not None and kept[0][0] is root:
-        _, pairs, known = kept[0]
-        scope: Scope = known.copy()
-        scope["asgi"] = _ASGI.copy()
-        scope["headers"] = [*pairs]
-        scope["state"] = state.copy() if state else {}
-        scope["extensions"] = _EXTENSIONS.copy()
-        return scope
-    scope = base.copy()
-    path = request.path
+    known = kept[0] if kept is not None else None
+    if known is None:
+        scope = base.copy()
+        pairs: Iterable[tuple[bytes, bytes]] = map(_PAIR, request.fields)
+        _add_target(scope, request, root)
+        if kept is not None:
+            pairs = tuple(pairs)
+            kept[0] = scope.copy(), pairs, request.method, request.target, root
+    else:
+        last, pairs, method, target, mounted = known
+        scope = last.copy()
+        if request.target != target or request.method != method or root is not mounted:
+            _add_target(scope, request, root)
     scope["asgi"] = _ASGI.copy()
+    scope["headers"] = [*pairs]
+    scope["state"] = state.copy() if state else {}
+    if request.version == "1.1":
+        scope["extensions"] = _EXTENSIONS.copy()
+    else:
+        scope["http_version"] = request.version
+        scope["extensions"] = _EXTENSIONS_1_0.copy()
+    return scope
+
+
+def _add_target(scope: Scope, request: Request, root: RootPath) -> None:
+    """What the request line says."""
+    path = request.path
     scope["method"] = request.method.upper()
     if b"%" in path:
         scope["path"] = unquote_to_bytes(path).decode("utf-8", "replace")
@@ -147,18 +164,9 @@ def http_scope(base: Scope, request: Request, root: RootPath, state: dict[str, A
         scope["path"] = path.decode("utf-8", "replace")
     scope["raw_path"] = path
     scope["query_string"] = request.query
-    scope["headers"] = [*map(_PAIR, request.fields)]
-    scope["state"] = state.copy() if state else {}
-    if request.version == "1.1":
-        scope["extensions"] = _EXTENSIONS.copy()
-    else:
-        scope["http_version"] = request.version
-        scope["extensions"] = _EXTENSIONS_1_0.copy()
+    scope["root_path"] = ""
     if root is not NO_ROOT:
         mount(scope, root)
-    if kept is not None:  # one of HTTP/1.1, see `http1.connection`
-        kept[0] = root, tuple(scope["headers"]), scope.copy()
-    return scope
 
 
 def websocket_scope(

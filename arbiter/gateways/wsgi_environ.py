@@ -124,11 +124,39 @@ def build_environ(template: Environ, request: Request, stream: Any, length: int 
     other.
     """
     kept = request.kept
-    if kept is not None and kept[0] is not None:
-        environ: Environ = kept[0].copy()
-        environ["wsgi.input"] = stream
-        return environ
-    environ = template.copy()
+    known = kept[0] if kept is not None else None
+    if known is None:
+        environ = template.copy()
+        _add_fields(environ, request)
+        _add_target(environ, request)
+        if kept is not None:
+            kept[0] = environ.copy(), request.method, request.target
+    else:
+        last, method, target = known
+        environ = last.copy()
+        if request.target != target or request.method != method:
+            _add_target(environ, request)
+    environ["wsgi.input"] = stream
+    if length >= 0:
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        environ["CONTENT_LENGTH"] = str(length)
+    return environ
+
+
+def _add_fields(environ: Environ, request: Request) -> None:
+    """What the header says, and in which version."""
+    if request.version != "1.1":
+        environ["SERVER_PROTOCOL"] = "HTTP/1.0"
+    for _pair, _kind, key, text in request.fields:
+        if key in environ:  # a field that came twice: nothing of the template begins with HTTP_ or CONTENT_
+            separator = "; " if key == "HTTP_COOKIE" else ","
+            environ[key] = f"{environ[key]}{separator}{text}"
+        elif key:
+            environ[key] = text
+
+
+def _add_target(environ: Environ, request: Request) -> None:
+    """What the request line says."""
     path = request.path
     query = request.query
     environ["REQUEST_METHOD"] = request.method
@@ -137,27 +165,9 @@ def build_environ(template: Environ, request: Request, stream: Any, length: int 
         environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1")
     else:
         environ["PATH_INFO"] = path.decode("latin-1") if query or path != request.target else target
-    if query:
-        environ["QUERY_STRING"] = query.decode("latin-1")
-    if request.version != "1.1":
-        environ["SERVER_PROTOCOL"] = "HTTP/1.0"
-    environ["wsgi.input"] = stream
-    for _pair, _kind, key, text in request.fields:
-        if (
-            key in environ
-        ):  # only a field that came twice: nothing of the template begins with HTTP_ or CONTENT_
-            separator = "; " if key == "HTTP_COOKIE" else ","
-            environ[key] = f"{environ[key]}{separator}{text}"
-        elif key:
-            environ[key] = text
-    if length >= 0:
-        environ.pop("HTTP_TRANSFER_ENCODING", None)
-        environ["CONTENT_LENGTH"] = str(length)
+    environ["QUERY_STRING"] = query.decode("latin-1") if query else ""
     if environ["SCRIPT_NAME"]:
         mount(environ, environ["SCRIPT_NAME"])
-    if kept is not None:
-        kept[0] = {**environ, "wsgi.input": None}
-    return environ
 
 
 def mount(environ: Environ, prefix: str) -> None:

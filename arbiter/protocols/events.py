@@ -76,8 +76,8 @@ class Request:
     """The request is complete: it has no body."""
 
     kept: list[Any] | None
-    """Of a request that comes byte for byte again and again: where a gateway keeps what it made of it, None
-    at first; shared by all of them. None for any other request.
+    """Of a request whose field lines were those of the one before: one place, shared by all that have them,
+    where a gateway keeps what it made of them (None at first). None for any other request.
     """
 
     def again(self, fields: Iterable[Field]) -> Request:

@@ -125,7 +125,8 @@ class AsgiConnection(asyncio.Protocol):
         return self.transport.get_write_buffer_size() + queued
 
     def write_expired(self, now: int) -> bool:
-        """The write deadline has come; True when the peer has taken nothing and the connection was aborted."""
+        """The write deadline has come; True when the peer has taken nothing and the connection was aborted.
+        """
         if self._outstanding() < self._write_mark:
             self._watch_writes()
             return False

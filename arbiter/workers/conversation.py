@@ -93,7 +93,16 @@ class Conversations(Exchanges):
                 if events is not None and conn.mask != READ:
                     self.watch_connection(conn, READ)
                 return
+        elif len(events) == 3 and type(events[2]) is EndOfBody:
+            events = self._serve_at_once(conn, events)
         self.process(conn, events, now)
+
+    def _serve_at_once(self, conn: Connection, events: list[Event]) -> list[Event] | None:
+        """A request whose whole body came with its head: there is nothing to wait for and nothing to keep."""
+        request, part, _ = events
+        if type(request) is not Request or type(part) is not Data or len(part.data) > self._body_spool:
+            return events
+        return self.serve(conn, request, BytesIO(part.data), len(part.data) if request.chunked else -1)
 
     def process(self, conn: Connection, events: list[Event] | None, now: float) -> None:
         """Act on what a connection says until it has no more to say for now, or has said much at once."""

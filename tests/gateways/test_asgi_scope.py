@@ -67,11 +67,12 @@ def test_a_request_that_comes_again_and_again() -> None:
     """asgi.md 3, 17: it has a scope of its own each time, under the root of this time."""
     conn = Http1Connection(Limits(), ResponseDefaults())
     state = {"pool": 1}
-    for turn in range(8):
-        [request] = conn.receive(b"GET /a%20b?c HTTP/1.1\r\nHost: a\r\n\r\n")
+    for turn in range(16):
+        target = "/a%20b?c" if turn % 5 else "/other"
+        [request] = conn.receive(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         assert isinstance(request, Request)
         scope = http_scope(BASE, request, RootPath("/mounted") if turn % 3 else NO_ROOT, state)
-        assert scope == scope_of("/a%20b?c", root="/mounted" if turn % 3 else "") | {"state": state}
+        assert scope == scope_of(target, root="/mounted" if turn % 3 else "") | {"state": state}
         for name in ("asgi", "extensions", "state"):
             scope[name]["mine"] = turn
         scope["headers"].clear()

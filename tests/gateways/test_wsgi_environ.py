@@ -66,23 +66,42 @@ def test_a_plain_dict_of_its_own() -> None:
 
 
 def test_a_request_that_comes_again_and_again() -> None:
-    """wsgi.md 1: it has an environ of its own each time, which says what the first one said."""
+    """wsgi.md 1: it has an environ of its own each time, which says what it would have said alone."""
     conn = Http1Connection(Limits(), ResponseDefaults())
     shared = template(root_path="/mounted")
-    for _ in range(6):
-        [asked] = conn.receive(b"GET /mounted/a%20b?c HTTP/1.1\r\nHost: x\r\nAccept: a\r\nAccept: b\r\n\r\n")
+    lines = [
+        "GET /mounted/a%20b?c HTTP/1.1",
+        "GET /d HTTP/1.1",
+        "DELETE /d HTTP/1.1",
+        "GET /mounted HTTP/1.1",
+    ]
+    for turn in range(24):
+        head = f"{lines[turn // 2 % 4]}\r\nHost: x\r\nAccept: a\r\nAccept: b\r\n\r\n"
+        [asked] = conn.receive(head.encode("ascii"))
         assert isinstance(asked, Request)
         stream = io.BytesIO()
         environ = build_environ(shared, asked, stream)
-        assert environ.pop("wsgi.input") is stream
-        assert (environ["PATH_INFO"], environ["HTTP_ACCEPT"]) == ("/a b", "a,b")
-        assert environ["SCRIPT_NAME"] == "/mounted"
-        assert "mine" not in environ
-        environ["mine"] = environ["PATH_INFO"] = "1"
+        assert environ == build_environ(shared, request(head), stream)
+        assert environ["HTTP_ACCEPT"] == "a,b"
+        environ["mine"] = environ["PATH_INFO"] = environ["SCRIPT_NAME"] = "changed"
         conn.respond(200, [])
         conn.body(b"", False)
         assert conn.next_request() == []
     assert asked.kept is not None
+
+
+def test_a_body_that_comes_again_and_again() -> None:
+    """wsgi.md 5: a chunked body has its own size each time."""
+    conn = Http1Connection(Limits(), ResponseDefaults())
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for size in range(1, 6):
+        [asked, *_] = conn.receive(head + b"%d\r\n%b\r\n0\r\n\r\n" % (size, b"b" * size))
+        assert isinstance(asked, Request)
+        environ = build_environ(template(), asked, io.BytesIO(), size)
+        assert (environ["CONTENT_LENGTH"], "HTTP_TRANSFER_ENCODING" in environ) == (str(size), False)
+        conn.respond(200, [])
+        conn.body(b"", False)
+        assert conn.next_request() == []
 
 
 def test_nothing_of_the_process_environment() -> None:

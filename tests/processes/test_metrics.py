@@ -317,7 +317,9 @@ def test_statsd_is_told_with_gunicorns_names(serve: Serve, options: list[str]) -
 
 
 @pytest.mark.parametrize("preload", ["--preload", "--no-preload"])
-def test_the_applications_own_metrics_survive_its_workers(serve: Serve, tmp_path: Path, preload: str) -> None:
+def test_the_applications_own_metrics_survive_its_workers(
+    serve: Serve, tmp_path: Path, preload: str
+) -> None:
     """Also when the application was imported in a mold: each worker counts by its own number."""
     pytest.importorskip("prometheus_client")
     (tmp_path / "counted.py").write_text(

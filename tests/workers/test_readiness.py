@@ -160,3 +160,5 @@ def test_told_to_stop_meanwhile(kind: str) -> None:
     served.join()
     assert served.status == 0
     served.close()
+
+

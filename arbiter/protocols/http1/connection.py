@@ -30,8 +30,8 @@ _EMPTY_LINES: Final = 4
 """Empty lines skipped before a request line (RFC 9112 2.2 asks for at least one)."""
 _KEPT_LINES: Final = 4096
 """Bytes of field lines that are kept, at most, to know them when they come again."""
-_KEPT_REQUEST: Final = 1024
-"""Bytes of a whole request that are kept for that; clients that poll send the same ones over and over."""
+_KEPT_HEAD: Final = 1024
+"""Bytes of a whole head that are kept for that; clients that poll send the same one over and over."""
 
 
 class Http1Connection(Answer):
@@ -75,7 +75,7 @@ class Http1Connection(Answer):
         self._lines: bytes | None = None
         """The field lines of a request; what was made of them is in `_before` and `_before_fields`."""
         self._seen = b""
-        """All of a request that had these lines too; when it has come twice, `_again` is what it says."""
+        """The whole head of a request with these lines; when it has come twice, `_again` is what it says."""
         self._again: Request | None = None
         self._before: Request
         self._before_fields: tuple[Field, ...]
@@ -87,8 +87,12 @@ class Http1Connection(Answer):
         """The events in `data`, which follows all bytes passed before. Never raises for what a peer sends."""
         if self._phase == _HEAD:
             again = self._again
-            if again is not None and data == self._seen:
-                return self._begin(again.again(self._before_fields), b"")
+            if again is not None:
+                seen = self._seen
+                if data == seen:
+                    return self._begin(again.again(self._before_fields), b"")
+                if data.startswith(seen):
+                    return self._begin(again.again(self._before_fields), data[len(seen) :])
             end = data.find(b"\r\n\r\n")
             if 0 <= end <= self._limits.plain_head:
                 try:
@@ -122,13 +126,15 @@ class Http1Connection(Answer):
             if len(lines) <= _KEPT_LINES:
                 self._lines = lines
                 self._before = request.again(())
+                self._before.kept = [None]
                 self._before_fields = tuple(request.fields)
-        elif data == self._seen:
-            self._again = request.again(())
-            self._again.kept = [None]
-        elif len(data) == end + 4 <= _KEPT_REQUEST:
-            self._seen = data
+        elif end > _KEPT_HEAD:
             self._again = None
+        elif data.startswith(self._seen) and len(self._seen) == end + 4:
+            self._again = request.again(())
+        else:
+            self._again = None
+            self._seen = data[: end + 4]
         return request
 
     def _receive_head(self, data: bytes) -> list[Event]:

@@ -88,20 +88,21 @@ def parse_head_again(line: bytes, before: Request, fields: tuple[Field, ...]) ->
 
     None where more than those lines had a say then, or has now: ask `parse_head`. Raises `Refusal`.
     """
-    if before.version != "1.1" or before.target[0] != _SLASH or not before.ended:
+    if before.version != "1.1" or before.target[0] != _SLASH or before.expect_continue:
         return None
     request = Request()
     _read_request_line(line, request)
     if request.version != "1.1" or request.target[0] != _SLASH:
         return None
     request.fields = [*fields]
-    request.length = 0
-    request.chunked = request.expect_continue = False
-    request.ended = True
+    request.length = before.length
+    request.chunked = before.chunked
+    request.ended = before.ended
+    request.expect_continue = False
     request.forwarded = before.forwarded
     request.keep_alive = before.keep_alive
     request.upgrade = before.upgrade
-    request.kept = None
+    request.kept = before.kept
     return request
 
 

@@ -52,7 +52,8 @@ class Starter:
         self._skip = self._penalty = 0
 
     def start(self, call: Call) -> asyncio.Task[None]:
-        """The task that runs `call`, from the next turn of the loop on; the caller keeps a reference to it."""
+        """The task that runs `call`, from the next turn of the loop on; the caller keeps a reference to it.
+        """
         return asyncio.Task(call, loop=self._loop, context=self._context.copy())
 
     def start_eager(self, call: Call) -> asyncio.Task[None] | None:

@@ -69,7 +69,9 @@ SAID = [
     ],
     ids=str,
 )
-def test_only_the_fields_that_the_proxy_sets_are_believed(believed: tuple[str, ...], origin: Origin) -> None:
+def test_only_the_fields_that_the_proxy_sets_are_believed(
+    believed: tuple[str, ...], origin: Origin
+) -> None:
     """http.md 49, narrowed by the setting `forwarded_fields`: what it does not name is left as it came."""
     policy = ForwardedPolicy(TrustedPeers(ENTRIES), SCHEMES, believed)
     lines = [*SAID, b"Forwarded: for=203.0.113.8"]
