@@ -31,6 +31,7 @@ Application: TypeAlias = Callable[[dict[str, Any], Receive, Send], Awaitable[Non
 SEND_GRACE: Final = 2.0
 """Seconds `send` is held after a disconnect that a waiting `receive` was told of; see `HttpCycle._refused`.
 """
+_set_current: Final = CURRENT.set
 FILE_BLOCK: Final = 256 * 1024
 """Bytes read at a time where a file cannot go out by sendfile."""
 
@@ -214,7 +215,7 @@ class HttpCycle:
 
     async def run(self, app: Application) -> None:
         """Call the application and see that its answer is completed one way or the other."""
-        CURRENT.set(self)
+        _set_current(self)
         try:
             await app(self.scope, self.receive, self.send)
         except GeneratorExit:
@@ -370,7 +371,8 @@ class HttpCycle:
         self.sent += len(data)
         wire = self._wire
         if out:
-            wire.write(out)
+            write = wire.write
+            write(out)
         self.stage = DONE
         if self._waiters:
             self._wake()

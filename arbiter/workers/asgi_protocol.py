@@ -172,7 +172,8 @@ class HttpConnection(AsgiConnection):
 
     def _start(self, cycle: HttpCycle) -> None:
         service = self.service
-        task = service.start(cycle.run(service.app))
+        start = service.start  # apart from the call, as in all of this path: Python 3.11 is faster so
+        task = start(cycle.run(service.app))
         if task is not None:
             cycle.task = task
             service.running.add(cycle)
@@ -274,8 +275,9 @@ class HttpConnection(AsgiConnection):
         self.cycle = None
         service = self.service
         service.row.end(cycle.status, cycle.started_ns, now, cycle.sent, cycle.lane)
-        if service.log_access is not None:
-            service.log_access(cycle, now)
+        log_access = service.log_access
+        if log_access is not None:
+            log_access(cycle, now)
         if service.observed:
             self._observe(cycle)
         if cycle.body_ended:

@@ -121,8 +121,9 @@ class Connection:
         """
         outbox = self.outbox
         if outbox is None:
+            send = self.send
             try:
-                sent = self.send(data)
+                sent = send(data)
             except BlockingIOError:
                 sent = 0
             except OSError as error:

@@ -70,8 +70,9 @@ class Conversations(Exchanges):
 
     def readable(self, conn: Connection, now: float) -> None:
         """Read what has come and act on it."""
+        recv = conn.recv
         try:
-            data = conn.recv(RECEIVE)
+            data = recv(RECEIVE)
         except BlockingIOError:
             self.watch_connection(conn, READ)
             return

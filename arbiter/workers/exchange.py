@@ -315,8 +315,9 @@ class Exchanges:
             self.ctx.log.exception("hook pre_request raised", event="hook.failed")
 
     def _after(self, request: Request, environ: Environ, call: Call, started: int, ended: int) -> None:
-        if self._log_access is not None and not self.over:  # a request that was cut has its line
-            self._log_access(request, environ, call, started, ended)
+        log_access = self._log_access
+        if log_access is not None and not self.over:  # a request that was cut has its line
+            log_access(request, environ, call, started, ended)
         hook = self.ctx.hooks.post_request
         if hook is not None:
             try:
