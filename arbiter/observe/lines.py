@@ -54,7 +54,7 @@ class Source:
         self._names: dict[str, Any] = atoms.names()
         self._template = ""
         self._count = 0
-        self._found: dict[str, str] = {}
+        self._known: dict[str, str] = {}
         self._choose(choice)
 
     def _line(self, text: str) -> None:
@@ -79,18 +79,30 @@ class Source:
         self._line("if not since <= started < until: since, until, date = clock.turn(started)")
 
     def _fields(self, expressions: Iterable[str]) -> None:
-        """Find all request fields that are asked for in one go; `_value` knows them as f0, f1 ..."""
-        wanted = dict.fromkeys(name for text in expressions for name in _GET.findall(text))
-        self._found = {name: f"f{number}" for number, name in enumerate(wanted)}
+        """Work out in one go what is said of the request's fields; `_value` knows it as k0, k1 and so on.
+
+        Where the same lines come again and again (`Request.kept`) it is worked out once.
+        """
+        said = [text for text in dict.fromkeys(expressions) if _GET.search(text)]
+        wanted = dict.fromkeys(name for text in said for name in _GET.findall(text))
         if not wanted:
             return
+        found = {name: f"f{number}" for number, name in enumerate(wanted)}
+        self._known = {text: f"k{number}" for number, text in enumerate(said)}
         self._names["wanted"] = frozenset(ast.literal_eval(name) for name in wanted)
-        self._line(f"{' = '.join(self._found.values())} = None")
-        self._line("for field in request.fields:")
-        self._line("    pair = field[0]")
-        self._line("    if pair[0] in wanted:")
-        for number, (name, variable) in enumerate(self._found.items()):
-            self._line(f"        {'elif' if number else 'if'} pair[0] == {name}: {variable} = pair[1]")
+        self._line("kept = request.kept")
+        self._line("known = None if kept is None else kept[1]")
+        self._line("if known is None:")
+        self._line(f"    {' = '.join(found.values())} = None")
+        self._line("    for field in request.fields:")
+        self._line("        pair = field[0]")
+        self._line("        if pair[0] in wanted:")
+        for number, (name, variable) in enumerate(found.items()):
+            self._line(f"            {'elif' if number else 'if'} pair[0] == {name}: {variable} = pair[1]")
+        values = "".join(_GET.sub(lambda get: found[get[1]], text) + ", " for text in said)
+        self._line(f"    known = ({values})")
+        self._line("    if kept is not None: kept[1] = known")
+        self._line(f"{', '.join(self._known.values())}, = known")
 
     def add_text(self, pieces: list[str | tuple[str, str]]) -> None:
         """The pieces of a format of gunicorn's language."""
@@ -102,7 +114,7 @@ class Source:
             if isinstance(piece, str):
                 self._text(piece)
             elif piece[1]:
-                self._value(f"{piece[1]!r} % ({piece[0]},)")
+                self._value(f"{piece[1]!r} % ({self._known.get(piece[0], piece[0])},)")
             else:
                 self._value(piece[0])
 
@@ -135,7 +147,7 @@ class Source:
 
     def _value(self, expression: str) -> None:
         """Simple expressions stand in the f-string itself, which cannot hold all (PEP 701 is of 3.12)."""
-        expression = _GET.sub(lambda get: self._found[get[1]], expression)
+        expression = self._known.get(expression, expression)
         if expression.startswith("f'"):  # of our own: no quotes within
             self._template += expression[2:-1]
         elif expression == "'-'":

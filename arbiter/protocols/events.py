@@ -76,8 +76,8 @@ class Request:
     """The request is complete: it has no body."""
 
     kept: list[Any] | None
-    """Of a request whose field lines were those of the one before: one place, shared by all that have them,
-    where a gateway keeps what it made of them (None at first). None for any other request.
+    """Of a request whose field lines were those of the one before: two places, shared by all that have them,
+    for what the gateway and the access log made of them (None at first). None for any other request.
     """
 
     def again(self, fields: Iterable[Field]) -> Request:

@@ -52,6 +52,19 @@ def test_the_date_follows_the_clock() -> None:
     assert re.fullmatch(r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]", dates[0])
 
 
+@pytest.mark.parametrize("format", [GUNICORN, "json", "%(u)s %({x-y}i)20s %({x-y}i)s %(a)s"])
+def test_fields_that_come_again_are_read_once(format: str) -> None:
+    """Only what is said of the fields is kept: the rest of each line is its own request's."""
+    fields = [field("User-Agent", 'a"b'), field("X-Y", "z"), field("Authorization", "Basic YTpi")]
+    kept: list[Any] = [None, None]
+    asked = [request(target, fields=fields, kept=kept) for target in ("/1", "/2", "/3")]
+    alone = [request(target, fields=fields) for target in ("/1", "/2", "/3")]
+    asked[2].fields = []
+    made = [lines(format, *(exchange(one, began=NOON) for one in which)) for which in (asked, alone)]
+    assert made[0] == made[1]
+    assert len(set(made[0])) == (3 if format != "%(u)s %({x-y}i)20s %({x-y}i)s %(a)s" else 1)
+
+
 # -- which
 
 

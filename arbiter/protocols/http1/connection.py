@@ -126,7 +126,7 @@ class Http1Connection(Answer):
             if len(lines) <= _KEPT_LINES:
                 self._lines = lines
                 self._before = request.again(())
-                self._before.kept = [None]
+                self._before.kept = [None, None]
                 self._before_fields = tuple(request.fields)
         elif end > _KEPT_HEAD:
             self._again = None

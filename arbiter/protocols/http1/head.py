@@ -88,11 +88,11 @@ def parse_head_again(line: bytes, before: Request, fields: tuple[Field, ...]) ->
 
     None where more than those lines had a say then, or has now: ask `parse_head`. Raises `Refusal`.
     """
-    if before.version != "1.1" or before.target[0] != _SLASH or before.expect_continue:
+    if before.target[0] != _SLASH or before.expect_continue:
         return None
     request = Request()
     _read_request_line(line, request)
-    if request.version != "1.1" or request.target[0] != _SLASH:
+    if request.version != before.version or request.target[0] != _SLASH:
         return None
     request.fields = [*fields]
     request.length = before.length
