@@ -38,17 +38,15 @@ class RequestIds:
         self._prefix = os.urandom(12).hex()
         self._count = itertools.count(1)
 
-    def assign(self, request: Request, trusted: bool) -> None:
-        """Give the request its id."""
+    def assign(self, request: Request, trusted: bool) -> Request:
+        """The request with its id."""
         name = self.name
         sent = [field for field in request.fields if field.pair[0] == name]
-        if sent:
-            if trusted and len(sent) == 1 and _usable(sent[0].pair[1]):
-                return
-            request.fields = [field for field in request.fields if field.pair[0] != name]
+        if trusted and len(sent) == 1 and _usable(sent[0].pair[1]):
+            return request
         text = f"{self._prefix}{next(self._count) & 0xFFFFFFFF:08x}"
-        request.fields = [*request.fields, Field((name, text.encode("ascii")), 0, self._key, text)]
-        request.kept = None  # no two are the same any more
+        others = [field for field in request.fields if field.pair[0] != name]
+        return request.with_fields([*others, Field((name, text.encode("ascii")), 0, self._key, text)])
 
     def of(self, fields: Iterable[Field]) -> str:
         """The id in a request's fields, "" if it has none yet."""

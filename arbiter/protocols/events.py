@@ -8,7 +8,6 @@ neither how it was parsed nor who will serve it.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 
@@ -29,7 +28,10 @@ class Field(NamedTuple):
 
 
 class Request:
-    """The head of a request; `ended` tells that no body follows (no `Data`, no `EndOfBody`)."""
+    """The head of a request; `ended` tells that no body follows (no `Data`, no `EndOfBody`).
+
+    Nobody changes one: the next request of a connection, if it is the same, may be the same object.
+    """
 
     __slots__ = (
         "chunked",
@@ -80,23 +82,13 @@ class Request:
     for what the gateway and the access log made of them (None at first). None for any other request.
     """
 
-    def again(self, fields: Iterable[Field]) -> Request:
-        """A second request like this one; its own, for whoever serves it may change it."""
+    def with_fields(self, fields: list[Field]) -> Request:
+        """A request like this one, but for its fields."""
         request = Request()
-        request.method = self.method
-        request.target = self.target
-        request.path = self.path
-        request.query = self.query
-        request.version = self.version
-        request.fields = [*fields]
-        request.forwarded = self.forwarded
-        request.length = self.length
-        request.chunked = self.chunked
-        request.keep_alive = self.keep_alive
-        request.expect_continue = self.expect_continue
-        request.upgrade = self.upgrade
-        request.ended = self.ended
-        request.kept = self.kept
+        for name in self.__slots__:
+            setattr(request, name, getattr(self, name))
+        request.fields = fields
+        request.kept = None
         return request
 
 

@@ -196,7 +196,7 @@ class HttpConnection(AsgiConnection):
             if origin is not None and origin.prefix:
                 root = RootPath(origin.prefix)
         if service.request_ids is not None:
-            service.request_ids.assign(request, self._trusted)
+            request = service.request_ids.assign(request, self._trusted)
         if request.upgrade and upgrade(self, request, root, origin, now):
             return None
         scope = http_scope(self.base, request, root, service.state)

@@ -206,6 +206,8 @@ class Exchanges:
             return None
         http = conn.http
         row = self._row
+        if self._ids is not None:
+            request = self._ids.assign(request, conn.trusted)
         conn.request = request
         self.serving = conn
         self._requests_left -= 1
@@ -215,8 +217,6 @@ class Exchanges:
         lane = conn.lane = row.begin(request.method, request.target, started)
         if self.closing:
             http.keep_alive = False
-        if self._ids is not None:
-            self._ids.assign(request, conn.trusted)
         environ = build_environ(conn.template, request, stream, length)
         if conn.trusted and (origin is not None or "HTTP_SCRIPT_NAME" in environ):
             _believe(environ, origin)

@@ -24,7 +24,9 @@ def request(target: str = "/things/7?color=blue", **changes: Any) -> Request:
     made.target = target.encode("latin-1")
     made.path, _, made.query = made.target.partition(b"?")
     made.version = "1.1"
-    made.kept = None
+    made.keep_alive = made.ended = True
+    made.forwarded = made.chunked = made.expect_continue = False
+    made.length, made.upgrade, made.kept = 0, b"", None
     made.fields = [field("Referer", "https://example.org/"), field("User-Agent", "curl/8")]
     for name, value in changes.items():
         setattr(made, name, value)

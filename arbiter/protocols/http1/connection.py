@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from arbiter.protocols.events import BadRequest, EndOfBody, Event, Field, Gone, Request
+from arbiter.protocols.events import BadRequest, EndOfBody, Event, Gone, Request
 from arbiter.protocols.fields import Refusal
 from arbiter.protocols.http1.body import ChunkedBody, LengthBody
 from arbiter.protocols.http1.head import parse_head, parse_head_again, scan_head
@@ -45,7 +45,6 @@ class Http1Connection(Answer):
     __slots__ = (
         "_again",
         "_before",
-        "_before_fields",
         "_body",
         "_drain_left",
         "_empty_lines",
@@ -73,12 +72,11 @@ class Http1Connection(Answer):
         self._drain_left = -1  # -1: the body is wanted
         self._eof = False
         self._lines: bytes | None = None
-        """The field lines of a request; what was made of them is in `_before` and `_before_fields`."""
+        """The field lines of the request `_before`."""
         self._seen = b""
         """The whole head of a request with these lines; when it has come twice, `_again` is what it says."""
         self._again: Request | None = None
         self._before: Request
-        self._before_fields: tuple[Field, ...]
         self.wants_read = True
 
     # ---- reading
@@ -90,9 +88,9 @@ class Http1Connection(Answer):
             if again is not None:
                 seen = self._seen
                 if data == seen:
-                    return self._begin(again.again(self._before_fields), b"")
+                    return self._begin(again, b"")
                 if data.startswith(seen):
-                    return self._begin(again.again(self._before_fields), data[len(seen) :])
+                    return self._begin(again, data[len(seen) :])
             end = data.find(b"\r\n\r\n")
             if 0 <= end <= self._limits.plain_head:
                 try:
@@ -111,27 +109,22 @@ class Http1Connection(Answer):
         return []
 
     def _parse(self, data: bytes, end: int) -> Request:
-        """As `parse_head`; field lines that are the ones of the request before are not read again.
-
-        What is kept is a copy: a hook may change the request it is shown.
-        """
+        """As `parse_head`; field lines that are the ones of the request before are not read again."""
         first = data.find(b"\r\n")
         lines = data[first:end]
         request = None
         if lines == self._lines:
-            request = parse_head_again(data[:first], self._before, self._before_fields)
+            request = parse_head_again(data[:first], self._before)
         if request is None:
             request = parse_head(data[:end], self._limits)
             self._again = None
             if len(lines) <= _KEPT_LINES:
                 self._lines = lines
-                self._before = request.again(())
-                self._before.kept = [None, None]
-                self._before_fields = tuple(request.fields)
+                self._before = request
         elif end > _KEPT_HEAD:
             self._again = None
         elif data.startswith(self._seen) and len(self._seen) == end + 4:
-            self._again = request.again(())
+            self._again = request
         else:
             self._again = None
             self._seen = data[: end + 4]

@@ -83,8 +83,8 @@ def parse_head(head: bytes, limits: Limits) -> Request:
     return request
 
 
-def parse_head_again(line: bytes, before: Request, fields: tuple[Field, ...]) -> Request | None:
-    """Judge the request line of a head whose other lines were the same `before`, and gave `fields`.
+def parse_head_again(line: bytes, before: Request) -> Request | None:
+    """Judge the request line of a head whose other lines were the same `before`.
 
     None where more than those lines had a say then, or has now: ask `parse_head`. Raises `Refusal`.
     """
@@ -94,7 +94,9 @@ def parse_head_again(line: bytes, before: Request, fields: tuple[Field, ...]) ->
     _read_request_line(line, request)
     if request.version != before.version or request.target[0] != _SLASH:
         return None
-    request.fields = [*fields]
+    if before.kept is None:
+        before.kept = [None, None]
+    request.fields = before.fields
     request.length = before.length
     request.chunked = before.chunked
     request.ended = before.ended
