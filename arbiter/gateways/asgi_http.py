@@ -22,6 +22,7 @@ from arbiter.deadline import CURRENT
 from arbiter.errors import PeerGone, ResponseError
 from arbiter.protocols.events import Request
 from arbiter.protocols.http1.connection import Http1Connection
+from arbiter.protocols.http1.response import LARGE
 
 Message: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -56,6 +57,9 @@ class Wire(Protocol):
     @property
     def write(self) -> Callable[[bytes], None]:
         """Queue bytes for the client."""
+
+    def writelines(self, pieces: list[bytes]) -> None:
+        """As `write`, for several pieces at once; none of them is copied that the socket takes."""
 
     async def drained(self) -> None:
         """Wait until the client has taken enough of what is queued, or is gone."""
@@ -362,17 +366,20 @@ class HttpCycle:
         if more or self._trailers is not None:
             self._write_part(data, bool(more))
             return
-        http = self._http
-        try:
-            out = http.body(data, False)
-        except ResponseError:
-            self._misframed()
-            raise
-        self.sent += len(data)
         wire = self._wire
-        if out:
-            write = wire.write
-            write(out)
+        size = len(data)
+        if size >= LARGE:
+            self._write_pieces(data, False)
+        else:
+            try:
+                out = self._http.body(data, False)
+            except ResponseError:
+                self._misframed()
+                raise
+            if out:
+                write = wire.write
+                write(out)
+        self.sent += size
         self.stage = DONE
         if self._waiters:
             self._wake()
@@ -380,14 +387,19 @@ class HttpCycle:
 
     def _write_part(self, data: bytes, more: bool) -> None:
         """A part after which something follows, be it only trailers."""
+        self._write_pieces(data, True)
+        self.sent += len(data)
+        self.stage = BODY if more else TRAILERS
+
+    def _write_pieces(self, data: bytes, more: bool) -> None:
         try:
-            out = self._http.body(data, True)
+            pieces = self._http.pieces(data, more)
         except ResponseError:
             self._misframed()
             raise
-        self.sent += len(data)
-        self.stage = BODY if more else TRAILERS
-        if out:
+        if len(data) >= LARGE:
+            self._wire.writelines(pieces)
+        elif out := b"".join(pieces):
             self._wire.write(out)
 
     def _misframed(self) -> None:

@@ -77,6 +77,10 @@ class AsgiConnection(asyncio.Protocol):
 
     # ------------------------------------------------------------------ writing
 
+    def writelines(self, pieces: list[bytes]) -> None:
+        """As `write`, for several pieces at once, by one gathering system call."""
+        self.transport.writelines(pieces)
+
     def pause_writing(self) -> None:
         """asyncio: more is queued than the high-water mark allows."""
         self.write_paused = True

@@ -135,6 +135,25 @@ class Connection:
         outbox.add(data)
         self._push(outbox)
 
+    def writelines(self, pieces: list[bytes]) -> None:
+        """As `write`, for several pieces at once, by one gathering system call."""
+        outbox, sent = self.outbox, 0
+        if outbox is None:
+            try:
+                sent = self.sock.sendmsg(pieces)
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                raise self._lost(error) from None
+            if sent == sum(map(len, pieces)):
+                return
+            outbox = self.outbox = Outbox(self.terms.spool_directory)
+        for piece in pieces:
+            if sent < len(piece):
+                outbox.add(piece[sent:])
+            sent = max(0, sent - len(piece))
+        self._push(outbox)
+
     def file_part(self, file: Any) -> FilePart | None:
         """As the gateway's `Channel.file_part`."""
         return part_of(file, self.terms.sendfile)

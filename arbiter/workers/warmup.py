@@ -95,6 +95,9 @@ class _Nowhere:
     def write(self, data: bytes) -> None:
         """Take it."""
 
+    def writelines(self, pieces: list[bytes]) -> None:
+        """Take them."""
+
     def file_part(self, file: Any) -> None:
         """No: have it read, as it would be for a client."""
 
@@ -136,6 +139,9 @@ class _Wire:
     @property
     def write(self) -> Callable[[bytes], None]:
         return lambda data: None
+
+    def writelines(self, pieces: list[bytes]) -> None:
+        """As `write`."""
 
     async def drained(self) -> None:
         """Nothing is ever queued."""

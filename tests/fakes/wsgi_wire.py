@@ -31,6 +31,9 @@ class Wire:
             raise PeerGone("the client is gone")
         self.writes.append(data)
 
+    def writelines(self, pieces: list[Any]) -> None:
+        self.write(b"".join(pieces))
+
     def file_part(self, file: Any) -> Any:
         if not isinstance(file, OnDisk):
             return None

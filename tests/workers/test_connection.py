@@ -83,6 +83,28 @@ def test_what_the_socket_does_not_take_is_kept_in_order(ends: Ends) -> None:
     assert got + ends.read(len(wanted) - len(got)) == wanted
 
 
+def test_pieces_that_the_socket_takes_in_part(ends: Ends) -> None:
+    """http.md 35: a gathering write may end anywhere, in the midst of a piece or between two."""
+    wanted = b""
+    for size in (0, 1, 70_000, 200_000, 7, 400_000, 3):
+        pieces = [b"%d\r\n" % size, os.urandom(size), b"\r\n"]
+        ends.conn.writelines(pieces)
+        wanted += b"".join(pieces)
+    assert ends.conn.outbox is not None
+    got = b""
+    while ends.conn.outbox:
+        got += ends.client.recv(30_011)
+        ends.conn.outbox.flush(ends.conn.sock)
+    assert got + ends.read(len(wanted) - len(got)) == wanted
+
+
+def test_pieces_for_nobody(ends: Ends) -> None:
+    """http.md 35: a client that is gone is told of like in `write`."""
+    ends.conn.sock.shutdown(socket.SHUT_WR)
+    with pytest.raises(PeerGone):
+        ends.conn.writelines([b"head", b"x" * 400_000])
+
+
 def test_producer_waits_past_all_bounds(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     """http.md 35: memory and disk are bounded; the producer goes on at the client's pace."""
     monkeypatch.setattr(outbox, "SPOOL", 100_000)

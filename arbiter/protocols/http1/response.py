@@ -39,6 +39,8 @@ _CLASSES: Final = (b"Unknown", b"Informational", b"Success", b"Redirection", b"C
 
 _NOT_A_TRAILER: Final = frozenset((b"content-encoding", b"content-range", b"content-type", b"trailer"))
 _CLOSE_LINE: Final = b"connection: close\r\n"
+LARGE: Final = 32768
+"""Bytes of a part that are better written from where they are than copied behind a head."""
 _EXTRA_LINES: Final = {405: b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"}
 """What RFC 9110 demands of some answers (15.5.6: Allow with 405)."""
 
@@ -86,12 +88,10 @@ def _status_line(status: int, reason: bytes) -> bytes:
     return line
 
 
-def _octets(data: Octets) -> Octets:
-    """Anything with bytes in it, as something whose len() is its number of bytes."""
-    if isinstance(data, bytearray):
-        return data
-    if isinstance(data, memoryview):
-        return data if data.itemsize == 1 and data.c_contiguous else data.tobytes()
+def _octets(data: Octets) -> bytes:
+    """The bytes in anything that has some."""
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
     raise ResponseError(f"the body of a response is bytes, not {type(data).__name__}")
 
 
@@ -251,21 +251,25 @@ class Answer:
             return b"".join((self._head, self._tail, framing, b"\r\n", data))
         return b"".join((self._head, self._tail, framing, b"connection: close\r\n\r\n", data))
 
-    def _part(self, data: Octets, more: bool) -> bytes:
+    def _part(self, data: bytes, more: bool) -> bytes:
         """The general case of `body`."""
+        return b"".join(self.pieces(data, more))
+
+    def pieces(self, data: bytes, more: bool) -> list[bytes]:
+        """As `body`, in pieces for one gathering write: a part of `LARGE` bytes is dearer to copy."""
         self._check_open()
         size = len(data)
         self._count(size, more)
         head = b"" if self.head_sent else self._send_head(size, more)
         self.finished = not more
         if self.no_body:
-            return head
+            return [head]
         if not self._chunked:
-            return b"".join((head, data))
+            return [head, data]
         end = b"" if more else b"0\r\n\r\n"
         if not size:
-            return head + end
-        return b"".join((head, b"%x\r\n" % size, data, b"\r\n", end))
+            return [head, end]
+        return [b"%b%x\r\n" % (head, size), data, b"\r\n" + end]
 
     def file_body(self, count: int, more: bool) -> bytes | None:
         """What to write before the caller itself sends `count` raw bytes (sendfile); counts them as sent.

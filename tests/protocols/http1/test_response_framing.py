@@ -52,6 +52,22 @@ def test_chunks() -> None:
     assert conn.keep_alive
 
 
+@pytest.mark.parametrize("line", [b"GET / HTTP/1.1", b"GET / HTTP/1.0", b"HEAD / HTTP/1.1"])
+@pytest.mark.parametrize("fields", [[], [(b"Content-Length", b"4")]], ids=["free", "sized"])
+@pytest.mark.parametrize("parts", [[b"abcd"], [b"ab", b"cd"], [b"", b"abcd", b""], [b"abc", b"d"]], ids=repr)
+def test_pieces_are_what_would_be_one(
+    line: bytes, fields: list[tuple[bytes, bytes]], parts: list[bytes]
+) -> None:
+    """http.md 42: however a part is written, the same bytes are on the wire."""
+    joined, gathered = serving(line=line), serving(line=line)
+    for conn in (joined, gathered):
+        conn.respond(200, fields)
+    for number, part in enumerate(parts, 1):
+        more = number < len(parts)
+        assert b"".join(gathered.pieces(part, more)) == joined.body(part, more)
+    assert (joined.finished, joined.keep_alive) == (gathered.finished, gathered.keep_alive)
+
+
 def test_the_end_of_chunks_alone() -> None:
     """http.md 42: an empty last part is the terminator."""
     conn = serving()
