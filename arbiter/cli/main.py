@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NoReturn, TypeAlias
 
-from arbiter import application
+from arbiter import application, early
 from arbiter.config.snapshot import Config
 from arbiter.config.sources import Loader
 from arbiter.errors import AppError, ExitStatus, OperatorError
@@ -68,7 +68,7 @@ def _read_apart(arguments: Sequence[str]) -> dict[str, Any] | int:
 
 
 def main() -> NoReturn:
-    """Entry point of the console script and of `python -m arbiter`."""
+    """Run the command of this process's command line. Called by `__main__`."""
     try:
         given = errand.read(sys.argv, sys.orig_argv)
         arguments, cwd = sys.argv[1:], _cwd(os.environ)
@@ -108,6 +108,8 @@ def run(
     loader = Loader(given, environ, cwd)
     try:
         config = load(loader)
+        if config.print_config or config.check_config:
+            early.let_go()
         if config.print_config:
             print(importlib.import_module("arbiter.config.render").print_config(config))
             return ExitStatus.OK

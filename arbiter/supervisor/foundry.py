@@ -175,8 +175,7 @@ def _become(
                 os.chdir(cwd)
             except OSError:
                 pass  # the configuration says it better
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            os.execve(command[0], command, environ)
+            os.execve(command[0], command, environ)  # signals stay blocked until it has its handlers
         except OSError as error:
             problem = f"{command[0]} cannot be executed: {error.strerror}"
             Sender(control).send(BootFailed("interpreter", problem, "", ExitStatus.BOOT))

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from arbiter import early
 from arbiter.control.commands import BY_SIGNAL
 from arbiter.link.channel import Receiver
 from arbiter.link.messages import (
@@ -85,15 +86,20 @@ class Watch:
     # -- signals
 
     def install(self) -> None:
-        """Take over the process's signals; a handler does nothing, the byte in the wakeup socket says it
-        all.
+        """Take over the process's signals, also those that have come `early`; a handler does nothing, the
+        byte in the wakeup socket says it all.
         """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         signal.set_wakeup_fd(self._signalled.fileno(), warn_on_full_buffer=False)
         for number in (*BY_SIGNAL, signal.SIGCHLD):
             signal.signal(number, lambda number, frame: None)
         # Default actions that would end an arbiter and orphan its workers.
         for number in (signal.SIGPIPE, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF):
             signal.signal(number, signal.SIG_IGN)
+        held = early.take()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number in held:
+            signal.raise_signal(number)
 
     def _signals(self) -> Iterable[ev.Event]:
         try:

@@ -120,8 +120,11 @@ class Mold:
         for number in UNMOVED:
             # A function, not SIG_IGN: what the application starts shall not inherit the indifference.
             signal.signal(number, lambda number, frame: None)
+        # Before faulthandler puts signals on a stack of their own, which has no room for many at once.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, UNMOVED)
         faulthandler.enable(self.setup.stacks)
         faulthandler.register(DUMP_SIGNAL, file=self.setup.stacks, all_threads=True)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         orphan.die_with(self.setup.arbiter, signal.SIGKILL)
 
     def _settle(self) -> None:

@@ -22,6 +22,7 @@ HEIGHTS = {
     "errors": 0,
     "deadline": 0,
     "version": 0,
+    "early": 0,
     "": 1,
 }
 """A module imports from its own part and from lower ones; parts of one height do not know each other."""

@@ -207,7 +207,7 @@ def test_the_console_script_behind_a_link(serve: Serve, tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         script = tmp_path / name / "arbiter"
         text = f"#!{sys.executable}\nimport os\nos.environ['WHICH'] = {name!r}\n"
-        script.write_text(f"{text}from arbiter.cli.main import main\nmain()\n")
+        script.write_text(f"{text}from arbiter.__main__ import main\nmain()\n")
         script.chmod(0o755)
     link = tmp_path / "bin"
     link.symlink_to(tmp_path / "one")
