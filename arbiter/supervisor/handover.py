@@ -28,7 +28,7 @@ from arbiter.version import PYTHON, __version__
 FORM: Final = 1
 """To be raised with any change that a program of the form before would misread: here, in the messages of
 `link` (old molds and workers go on speaking them) or in the rows of the scoreboard. A field that is new and
-has a default, or is gone, needs no new number.
+has a default, or is gone, needs no new number. `tests/house/form.py` keeps the shapes and sees a change.
 """
 
 
