@@ -15,6 +15,7 @@ from typing import Any, Final
 from arbiter.link.messages import BootFailed
 from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
+from arbiter.supervisor.backoff import LONGEST_DOWN
 from arbiter.supervisor.book import FOREVER, Book, Kept, Mold, MoldState, Phase, Rules
 from arbiter.supervisor.causes import describe
 from arbiter.supervisor.moves import Moves
@@ -101,7 +102,7 @@ class Molding(Moves):
                 return
         mold.state = MoldState.READY
         if mold.generation == book.generation:
-            book.casting.succeeded()
+            book.casting.succeeded(now)
             book.last_resort = False
         notes = "".join(f"; {note}" for note in event.notes)
         text = f"{mold.name} ready: the application is loaded ({event.seconds:.2f} s){notes}"
@@ -142,7 +143,7 @@ class Molding(Moves):
         elif not book.served:
             self._give_up("mold.died", problem, None, now)
         else:
-            delay = book.casting.died(now)
+            delay = book.casting.died(now, down=self._down)
             book.cast_at = now + delay
             when = f"in {delay:.1f} s" if delay else "now"
             text = f"{problem}; the workers go on, and another mold is made {when}, of what is on disk"
@@ -158,7 +159,7 @@ class Molding(Moves):
         elif book.rollout and mold.generation == book.rollout.generation:
             self._abort(problem, report.report if report else "", now)
         elif mold.generation == book.generation:
-            delay = book.casting.boot_failed(now)
+            delay = book.casting.boot_failed(now, down=self._down)
             book.cast_at, book.last_resort = now + delay, True
             tail = f"\n{report.report.rstrip()}" if report and report.report else ""
             text = (
@@ -192,6 +193,8 @@ class Molding(Moves):
 
     def _recast(self, now: float) -> None:
         """The generation in force has a mold, unless it was decided that it has none."""
+        if self._down:
+            self.book.cast_at = min(self.book.cast_at, now + LONGEST_DOWN)
         if self._lacks_mold() and now >= self.book.cast_at:
             self.book.cast_at = 0.0
             self._cast(self.book.generation, now)

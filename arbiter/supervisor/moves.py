@@ -50,6 +50,11 @@ class Moves:
         held = {child.slot for child in self.book.children.values() if child.state not in LEAVING}
         return self.book.slots - held
 
+    @property
+    def _down(self) -> bool:
+        """Not a single worker serves."""
+        return not any(self.book.serving())
+
     def _anything_missing(self) -> bool:
         book = self.book
         if book.phase is Phase.STOPPING or book.paused:

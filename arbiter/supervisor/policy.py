@@ -293,7 +293,7 @@ class Policy(Upgrading, Scaling):
         child.deadline = FOREVER
         child.kind = event.kind
         book.served = True
-        book.backoff.succeeded()
+        book.backoff.succeeded(now)
         self._say(logging.INFO, "worker.ready", f"{child.name} ready ({event.kind})", child)
         rollout = book.rollout
         if rollout and child.generation == rollout.generation and rollout.rules.soak and book.served:
@@ -388,7 +388,7 @@ class Policy(Upgrading, Scaling):
         elif child.soaking and book.rollout and child.generation == book.rollout.generation:
             self._abort(f"{child.name} {how} during its soak{lost}", "", now)
         elif child.state in SERVING:
-            wait = book.backoff.died(now)
+            wait = book.backoff.died(now, down=self._down)
             again = f"; its replacement waits {wait:.1f} s" if wait else ""
             self._say(logging.ERROR, "worker.died", f"{child.name} {how}, unasked{lost}{again}", child)
             self._suspect(event)
@@ -419,7 +419,7 @@ class Policy(Upgrading, Scaling):
             self._abort(problem, text, now)
         else:
             known = now < book.backoff.until
-            delay = book.backoff.boot_failed(now)
+            delay = book.backoff.boot_failed(now, down=self._down)
             tail = f"\n{text.rstrip()}" if text and not known else ""
             text = f"{problem}; next try in {delay:.1f} s{tail}"
             self._say(logging.ERROR, "worker.boot_failed", text, child)
@@ -489,7 +489,7 @@ class Policy(Upgrading, Scaling):
 
     def _reconcile(self, now: float) -> None:
         book = self.book
-        book.backoff.look(now)
+        book.backoff.look(now, down=self._down)
         if book.phase is Phase.STOPPING:
             if not book.children and not book.molds:
                 self._do(act.Exit(ExitStatus(book.exit_status)))

@@ -22,6 +22,7 @@ from arbiter.errors import ExitStatus
 from arbiter.link.messages import BootFailed
 from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
+from arbiter.supervisor.backoff import LONGEST_DOWN
 from arbiter.supervisor.book import FOREVER, Book, MoldState, Phase, Rules
 from arbiter.supervisor.plain import from_plain, to_plain
 from arbiter.supervisor.policy import Policy
@@ -478,6 +479,7 @@ class World:
         assert book.rules.most or not book.pinned, "15: what is held would follow the load otherwise"
         assert set(book.molds) == set(self.molds), "4: and on which molds"
         self._check_molds()
+        self._check_hurry()
         self._check_rollout_ends()
         self._check_upgrade_ends()
 
@@ -498,6 +500,16 @@ class World:
         if book.phase is not Phase.STOPPING and not book.paused and not self.pending:
             there = book.generation in book.direct or book.molds_of(book.generation) or book.cast_at
             assert there, "13: the generation in force has a mold, or will have one"
+
+    def _check_hurry(self) -> None:
+        """19: where nobody serves, a worker or its mold is on its way, or soon will be."""
+        book = self.book
+        if any(book.serving()) or not book.served or book.paused or book.phase is Phase.STOPPING:
+            return
+        building = any(mold.state is MoldState.BUILDING for mold in book.molds.values())
+        under_way = any(book.coming()) or building or book.upgrade or self.pending
+        soon = self.policy.wake_at() <= self.now + LONGEST_DOWN
+        assert under_way or soon, "19: the site is down, and waits"
 
     def _check_rollout_ends(self) -> None:
         """8: every rollout ends: within boot_timeout per worker, back-off included."""

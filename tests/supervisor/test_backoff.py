@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from arbiter.supervisor.backoff import CAP, FIRST, JITTER, TOKENS, Backoff
+from arbiter.supervisor.backoff import CAP, FIRST, JITTER, LONGEST_DOWN, PROOF, TOKENS, Backoff
+from tests.fakes.world import World
 from tests.supervisor.test_policy import lucky, reload, started
 
 
@@ -19,6 +20,26 @@ def test_each_failure_waits_longer_up_to_the_cap() -> None:
         now = backoff.until
     assert waits[:3] == pytest.approx([FIRST, 2 * FIRST, 4 * FIRST], rel=JITTER)
     assert max(waits) <= CAP * (1 + JITTER)
+
+
+def test_nobody_who_serves_no_long_delay() -> None:
+    backoff, now = Backoff(), 100.0
+    for _ in range(12):
+        assert backoff.boot_failed(now, down=True) <= LONGEST_DOWN
+        now = backoff.until
+    backoff.boot_failed(now)
+    assert backoff.until > now + LONGEST_DOWN
+    backoff.look(now + 1, down=True)
+    assert backoff.until == now + 1 + LONGEST_DOWN, "the last one has gone meanwhile"
+    backoff.look(now + 2, down=True)
+    assert backoff.until == now + 1 + LONGEST_DOWN
+
+
+def test_it_is_as_patient_after_a_week() -> None:
+    backoff, now = Backoff(), 100.0
+    for _ in range(25_000):
+        now += backoff.boot_failed(now)
+    assert backoff.boot_failed(now) <= CAP * (1 + JITTER)
 
 
 def test_those_who_fail_together_have_failed_once() -> None:
@@ -57,12 +78,71 @@ def test_a_crash_loop_is_one_worker_and_one_record_a_step() -> None:
         world.said.clear()
         world.boot_all()
         assert [say.level for say in world.said if say.level >= logging.INFO] == [logging.ERROR]
-    assert waits == pytest.approx([0.5, 1.0, 2.0, 4.0, 8.0, 16.0], rel=0.2), "four at once are one failure"
+    assert waits == pytest.approx([0.5, 1.0, 2.0, 4.0, 4.0, 4.0], rel=0.2), "four at once are one failure"
     world.apps[1] = "good"
     lucky(world)
     world.pass_time(world.book.backoff.until - world.now + 0.01)
     world.boot_all()
     assert world.ready == 4, "who succeeds brings the others back"
+
+
+def crash(world: World, alive: float) -> None:
+    """Every worker that gets ready dies so many seconds later."""
+    world.boot_all()
+    world.pass_time(alive)
+    for process in list(world.processes.values()):
+        world._reap(process, signal.SIGSEGV)
+
+
+@pytest.mark.parametrize("alive", [0.0, 0.3, 2.0])
+def test_workers_that_get_ready_and_die_are_tried_one_at_a_time_and_soon(alive: float) -> None:
+    """The site is wholly down: what helps is an attempt, and one record of each."""
+    world = started()
+    lucky(world)
+    while not world.book.backoff.until:
+        crash(world, alive)
+    world.pass_time(world.book.backoff.until - world.now + 0.01)
+    crash(world, alive)  # also whoever was forked while tokens lasted
+    world.said.clear()
+    steps, began = 100, world.now
+    for _ in range(steps):
+        wait = world.book.backoff.until - world.now
+        assert 0 < wait <= LONGEST_DOWN
+        world.pass_time(wait + 0.01)
+        crash(world, alive)
+    errors = [say for say in world.said if say.level >= logging.ERROR]
+    assert len(errors) == steps
+    assert world.forks_within(world.now - began) == steps
+
+
+def test_who_lives_after_a_crash_loop_brings_the_others_back() -> None:
+    world = started()
+    lucky(world)
+    for _ in range(20):
+        crash(world, 0.1)
+        world.pass_time(1.0)
+    world.pass_time(LONGEST_DOWN)
+    world.boot_all()
+    assert world.ready == 1
+    world.pass_time(PROOF - 0.1)
+    world.boot_all()
+    assert world.ready == 1, "it might die as the others did"
+    world.pass_time(0.2)
+    world.boot_all()
+    assert world.ready == 4
+
+
+def test_the_last_death_ends_a_long_wait() -> None:
+    """One slot has failed for long while the others served; now they die, too."""
+    world = started()
+    world.apps[1] = "fails"
+    world._reap(next(iter(world.processes.values())), signal.SIGKILL)
+    while world.book.backoff.until < world.now + 2 * LONGEST_DOWN:
+        world.boot_all()
+        world.pass_time(1.0)
+    for process in list(world.processes.values()):
+        world._reap(process, signal.SIGKILL)
+    assert world.book.backoff.until <= world.now + LONGEST_DOWN
 
 
 def test_the_fix_of_a_crash_loop_does_not_wait_for_the_back_off() -> None:

@@ -11,6 +11,7 @@ import pytest
 from arbiter.control.commands import Verb
 from arbiter.errors import ExitStatus
 from arbiter.supervisor import events as ev
+from arbiter.supervisor.backoff import LONGEST_DOWN
 from arbiter.supervisor.book import MoldState
 from tests.fakes.world import RULES, World, names, reload
 
@@ -156,6 +157,20 @@ def test_a_mold_that_fails_for_an_hour_is_tried_now_and_then() -> None:
         world.pass_time(10)
     assert 100 < names(world).count("mold.failed") < 160
     assert world.ready == 4
+
+
+def test_a_mold_that_keeps_dying_does_not_hold_up_a_site_that_is_down() -> None:
+    world = started()
+    while world.book.cast_at < world.now + 2 * LONGEST_DOWN:
+        world.pass_time(max(0.0, world.book.cast_at - world.now) + 0.01)
+        world.finish(the_mold(world))
+        world.reap_mold(the_mold(world), signal.SIGKILL)
+    for process in list(world.processes.values()):
+        world._reap(process, signal.SIGKILL)
+    assert world.policy.wake_at() <= world.now + LONGEST_DOWN
+    world.pass_time(LONGEST_DOWN)
+    world.boot_all()
+    assert world.ready >= 1
 
 
 def test_a_mold_that_does_not_fork_is_killed() -> None:
