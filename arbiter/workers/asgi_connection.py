@@ -8,13 +8,10 @@ as a plain number that the worker's one clock compares once a second; no timer i
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import select
 import socket
 import struct
-import sys
-import termios
 import time
 from collections.abc import Callable
 from typing import Any, Final, cast
@@ -22,6 +19,7 @@ from typing import Any, Final, cast
 from arbiter.errors import ResponseError
 from arbiter.workers.asgi_service import NEVER, SECOND, Service
 from arbiter.workers.limits import LINGER_BYTES, LINGER_SECONDS
+from arbiter.workers.unsent import queued
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _FILE_TURN: Final = 1 << 20
@@ -119,14 +117,10 @@ class AsgiConnection(asyncio.Protocol):
         self.write_deadline = time.monotonic_ns() + limit if limit < NEVER else NEVER
 
     def _outstanding(self) -> int:
-        """Bytes that the peer has not acknowledged: in the transport's buffer and in the kernel's.
-
-        The kernel calls a socket writable when a third of its buffer is free. That can be a megabyte, for
-        which a slow client needs minutes: what it takes meanwhile shows only here.
-        """
+        """Bytes that the peer has not acknowledged: in the transport's buffer and in the kernel's."""
         raw = self.transport.get_extra_info("socket")
-        queued = _queued(raw.fileno()) if raw is not None else 0
-        return self.transport.get_write_buffer_size() + queued
+        left = queued(raw.fileno()) if raw is not None else 0
+        return self.transport.get_write_buffer_size() + left
 
     def write_expired(self, now: int) -> bool:
         """The write deadline has come; True when the peer has taken nothing and the connection was aborted.
@@ -267,27 +261,14 @@ class AsgiConnection(asyncio.Protocol):
         loop.add_writer(descriptor, writable.set)
         try:
             while not writable.is_set() and not self.transport.is_closing():
-                before = _queued(descriptor)
+                before = queued(descriptor)
                 try:
                     await asyncio.wait_for(writable.wait(), seconds)
                 except TimeoutError:
-                    if _queued(descriptor) >= before:
+                    if queued(descriptor) >= before:
                         self.abort("the client took nothing of the answer (send_timeout)")
         finally:
             loop.remove_writer(descriptor)
-
-
-def _queued(descriptor: int) -> int:
-    """Bytes in a socket's send queue that its peer has not acknowledged (SIOCOUTQ: tcp(7), unix(7)).
-
-    0 where the system does not tell (macOS): progress is then seen in the transport's buffer alone.
-    """
-    if not hasattr(termios, "TIOCOUTQ") or sys.platform != "linux":
-        return 0
-    try:
-        return int(struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))[0])
-    except (OSError, ValueError):  # closed meanwhile
-        return 0
 
 
 def hung_up(sock: Any) -> bool:

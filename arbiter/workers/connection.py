@@ -22,6 +22,7 @@ from arbiter.protocols.events import BadRequest, Data, EndOfBody, Event, Gone, R
 from arbiter.protocols.http1.connection import Http1Connection
 from arbiter.workers.limits import TimeLimits
 from arbiter.workers.outbox import FilePart, Outbox, part_of
+from arbiter.workers.unsent import queued
 
 RECEIVE: Final = 65536
 """Bytes asked of the socket at once."""
@@ -79,6 +80,7 @@ class Connection:
         "template",
         "terms",
         "trusted",
+        "unsent",
     )
 
     def __init__(self, sock: socket.socket, http: Http1Connection, terms: Terms, deadline: float) -> None:
@@ -111,6 +113,8 @@ class Connection:
         self.lingers = False
         """The peer may still be sending when the connection closes: do it in two steps."""
         self.pulled: _Pull | None = None
+        self.unsent = 0
+        """What the peer had not taken when its time for taking something began."""
 
     # -- the gateway's channel
 
@@ -193,13 +197,15 @@ class Connection:
             self.outbox = None
 
     def _wait(self, mask: int, seconds: float, what: str) -> None:
-        """Sleep until the socket is ready; `PeerGone` after so many seconds.
+        """Sleep until the socket is ready; `PeerGone` after so many seconds, unless room is waited for and
+        the peer has taken something meanwhile.
 
         It is the client that takes this time, not the application: the request is not late for it.
         """
         poll = select.poll()
         poll.register(self.fd, mask)
         began = now = time.monotonic_ns()
+        self.unsent = queued(self.fd)
         while True:
             left = seconds - (now - began) * 1e-9
             ready = poll.poll(max(0.0, min(left, SLICE)) * 1000)
@@ -207,8 +213,17 @@ class Connection:
             self.terms.row.extend(self.lane, self.started_ns, now - before)
             if ready:
                 return
-            if left <= SLICE:
+            if left > SLICE:
+                continue
+            if mask == select.POLLOUT and self.progressed():
+                began = now
+            else:
                 raise PeerGone(f"{what} for {seconds:g} s")
+
+    def progressed(self) -> bool:
+        """Whether the peer has taken something since it was last looked at."""
+        before, self.unsent = self.unsent, queued(self.fd)
+        return self.unsent < before
 
     @staticmethod
     def _lost(error: OSError) -> PeerGone:

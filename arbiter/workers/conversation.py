@@ -36,6 +36,7 @@ from arbiter.workers.context import WorkerContext
 from arbiter.workers.exchange import Exchanges
 from arbiter.workers.limits import LINGER_BYTES, LINGER_SECONDS
 from arbiter.workers.loop import FAILED, READ, WRITE
+from arbiter.workers.unsent import queued
 
 FAIR: Final = 16
 """Pipelined requests of one connection that are served before the others have their turn."""
@@ -250,7 +251,7 @@ class Conversations(Exchanges):
                 self.close(conn, reset=True)
                 return
             if sent:
-                conn.deadline = now + self.times.send
+                self._await_room(conn, now)
             if outbox:
                 self.watch_connection(conn, WRITE)
                 return
@@ -260,8 +261,13 @@ class Conversations(Exchanges):
     def flush_later(self, conn: Connection, now: float) -> None:
         """The answer is complete but not yet out: the loop sends the rest at the peer's pace."""
         conn.state = FLUSHING
-        conn.deadline = now + self.times.send
+        self._await_room(conn, now)
         self.watch_connection(conn, WRITE)
+
+    def _await_room(self, conn: Connection, now: float) -> None:
+        """From now on the peer must take something every `send_timeout`."""
+        conn.unsent = queued(conn.fd)
+        conn.deadline = now + self.times.send
 
     def refuse(self, conn: Connection, fault: BadRequest) -> None:
         """The peer broke the protocol: say so, and leave it the time to read that."""
@@ -326,6 +332,8 @@ class Conversations(Exchanges):
         state = conn.state
         if state == BODY or (state == HEAD and conn.http.mid_head):
             self.answer_and_linger(conn, conn.http.error(408))
+        elif state == FLUSHING and conn.progressed():
+            conn.deadline = time.monotonic() + self.times.send
         elif state == FLUSHING:
             self.log_cut(conn, f"the client took nothing of its answer for {self.times.send:g} s")
             self.close(conn, reset=True)

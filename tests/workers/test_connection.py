@@ -17,7 +17,7 @@ from arbiter.gateways.wsgi_input import BodyBroken
 from arbiter.link.scoreboard import Scoreboard
 from arbiter.protocols.http1.connection import Http1Connection, ResponseDefaults
 from arbiter.protocols.limits import Limits
-from arbiter.workers import outbox
+from arbiter.workers import connection, outbox
 from arbiter.workers.connection import CLOSED, Connection, Terms
 from arbiter.workers.limits import TimeLimits
 from tests.ready import ready
@@ -135,6 +135,19 @@ def test_client_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = Ends(send=0.05)
     with pytest.raises(PeerGone, match=r"took nothing of its answer for 0\.05 s"):
         ends.conn.write(b"x" * 8_000_000)
+    ends.conn.close()
+    ends.client.close()
+
+
+def test_client_that_takes_something_has_its_time_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """http.md 35: progress counts, also where it makes no room that the kernel tells of."""
+    left = [90, 80, 70, 70]
+    monkeypatch.setattr(outbox, "SPOOL", 0)
+    monkeypatch.setattr(connection, "queued", lambda fd: left.pop(0))
+    ends = Ends(send=0.05)
+    with pytest.raises(PeerGone, match="took nothing"):
+        ends.conn.write(b"x" * 8_000_000)
+    assert left == [], "cut when it stopped, not before"
     ends.conn.close()
     ends.client.close()
 

@@ -14,7 +14,7 @@ from wsgiref.validate import validator
 import pytest
 
 from arbiter.link.scoreboard import Word
-from arbiter.workers import exchange
+from arbiter.workers import connection, conversation, exchange
 from arbiter.workers.context import RequestHooks
 from arbiter.workers.exchange import Answered, describe
 from tests.fakes.workers import FakeAccess, FakeLog, Served, listen
@@ -135,6 +135,18 @@ def test_client_that_takes_nothing_is_cut(serve: Any) -> None:
     [text] = served.log.of("warning")
     assert "took nothing" in text
     assert "GET / from 127.0.0.1" in text
+
+
+def test_client_that_takes_something_is_not_cut(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """http.md 35: progress counts, also where it makes no room that the kernel tells of."""
+    left = [80, 80]
+    monkeypatch.setattr(conversation, "queued", lambda fd: 90)
+    monkeypatch.setattr(connection, "queued", lambda fd: left.pop(0))
+    served = serve(lambda environ, start: (start("200 OK", []), [b"x" * (16 << 20)])[1], send_timeout=0.2)
+    with served.connect(receive_buffer=4096) as client:
+        client.request()
+        eventually(lambda: served.row[Word.REQUESTS] == 1 and served.row[Word.CONNECTIONS] == 0)
+    assert left == [], "cut when it stopped, not before"
 
 
 def test_disconnect_stops_a_producer(serve: Any) -> None:
