@@ -199,8 +199,8 @@ class Call:
                 ):
                     if size < LARGE:
                         wire = http.body(data, False)
-                        self.sent += size
                         self.channel.write(wire)
+                        self.sent += size  # afterwards: who has gone was sent nothing
                     else:
                         self._send(data, False)
                 else:
@@ -228,13 +228,12 @@ class Call:
             self._fault("the body is longer than its Content-Length; the rest was not sent", None)
             data = data[:left]
         pieces = http.pieces(data, more)
+        if not http.no_body and len(data) >= LARGE:
+            self.channel.writelines(pieces)
+        elif wire := b"".join(pieces):
+            self.channel.write(wire)
         if not http.no_body:
             self.sent += len(data)
-            if len(data) >= LARGE:
-                self.channel.writelines(pieces)
-                return
-        if wire := b"".join(pieces):
-            self.channel.write(wire)
 
     def _iterate(self, result: Iterable[bytes]) -> None:
         if result is None:
@@ -272,8 +271,8 @@ class Call:
         if head is None:
             part.close()
             return False
-        self.sent += count
         self.channel.write_file(head, part)
+        self.sent += count
         return True
 
     def _close(self, result: Any) -> None:

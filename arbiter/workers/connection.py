@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from arbiter.errors import PeerGone
+from arbiter.gateways.wsgi import Call
 from arbiter.gateways.wsgi_environ import Environ
 from arbiter.gateways.wsgi_input import Body, BodyBroken
 from arbiter.link.scoreboard import NO_LANE, Row
@@ -64,6 +65,7 @@ class Connection:
         "fd",
         "http",
         "lane",
+        "late",
         "lingers",
         "mask",
         "outbox",
@@ -110,6 +112,8 @@ class Connection:
         self.started_ns = 0
         self.lane = NO_LANE
         """Of the request in work: when it began, and its lane in the scoreboard."""
+        self.late: tuple[Environ, Call] | None = None
+        """Of the answer that is on its way, if it is still to be logged."""
         self.lingers = False
         """The peer may still be sending when the connection closes: do it in two steps."""
         self.pulled: _Pull | None = None
@@ -131,7 +135,7 @@ class Connection:
             except BlockingIOError:
                 sent = 0
             except OSError as error:
-                raise self._lost(error) from None
+                raise self.lost(error) from None
             if sent == len(data):
                 return
             outbox = self.outbox = Outbox(self.terms.spool_directory)
@@ -148,7 +152,7 @@ class Connection:
             except BlockingIOError:
                 pass
             except OSError as error:
-                raise self._lost(error) from None
+                raise self.lost(error) from None
             if sent == sum(map(len, pieces)):
                 return
             outbox = self.outbox = Outbox(self.terms.spool_directory)
@@ -172,7 +176,7 @@ class Connection:
                 sent = 0
             except OSError as error:
                 part.close()
-                raise self._lost(error) from None
+                raise self.lost(error) from None
             head = head[sent:]
         if self.outbox is None:
             self.outbox = Outbox(self.terms.spool_directory)
@@ -192,7 +196,7 @@ class Connection:
         except PeerGone:
             raise
         except OSError as error:
-            raise self._lost(error) from None
+            raise self.lost(error) from None
         if not outbox:
             self.outbox = None
 
@@ -226,7 +230,8 @@ class Connection:
         return self.unsent < before
 
     @staticmethod
-    def _lost(error: OSError) -> PeerGone:
+    def lost(error: OSError) -> PeerGone:
+        """What an error of the socket means."""
         return PeerGone(f"the client is gone: {error.strerror or error}")
 
     # -- a body that is fetched while the application reads
@@ -317,7 +322,7 @@ class _Pull:
         except BlockingIOError:
             return []
         except OSError as error:
-            self._break(str(conn._lost(error)))
+            self._break(str(conn.lost(error)))
             return []
         self._received += len(data)
         return conn.http.receive(data) if data else conn.http.receive_eof()

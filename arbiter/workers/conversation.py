@@ -247,7 +247,7 @@ class Conversations(Exchanges):
             try:
                 sent = outbox.flush(conn.sock)
             except (OSError, EOFError) as error:
-                self.log_cut(conn, str(error))
+                self.log_cut(conn, str(conn.lost(error) if isinstance(error, OSError) else error))
                 self.close(conn, reset=True)
                 return
             if sent:
@@ -256,6 +256,7 @@ class Conversations(Exchanges):
                 self.watch_connection(conn, WRITE)
                 return
             conn.outbox = None
+        self.log_late(conn)
         self.process(conn, self.answered(conn, now), now)
 
     def flush_later(self, conn: Connection, now: float) -> None:

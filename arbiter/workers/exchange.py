@@ -231,7 +231,7 @@ class Exchanges:
             if conn.lingers:
                 row.add(Word.FETCHING, -1)
         if self._observed:
-            self._after(request, environ, call, started, ended)
+            self._after(conn, environ, call, started, ended)
         if call.faults is not None:
             self._log_faults(conn, request, call)
         if ended - started > SLOW_NS:
@@ -301,10 +301,24 @@ class Exchanges:
         said = about(conn.request, conn.peer, self._ids)
         self.ctx.log.warning("cut %s%s: %s", describe(conn), running, why, event="request.cut", fields=said)
         access = self.ctx.access
-        if access is not None and conn.request is not None and conn.state in (SERVING, BODY):
+        if conn.late is not None:
+            self.log_late(conn, why)
+        elif access is not None and conn.request is not None and conn.state in (SERVING, BODY):
             now = monotonic_ns()
             started = conn.started_ns if conn.state == SERVING else now
             access.write(conn.request, conn.peer, "http", 0, 0, started, now, (), None, why)
+
+    def log_late(self, conn: Connection, why: str = "") -> None:
+        """The line of a request whose answer had to wait for its client, now that its end is known."""
+        late, conn.late = conn.late, None
+        log_access = self._log_access
+        if late is None or log_access is None:
+            return
+        environ, call = late
+        if why:
+            call.aborted = why
+            call.sent = max(0, call.sent - (conn.outbox.left if conn.outbox is not None else 0))
+        log_access(conn.request, environ, call, conn.started_ns, monotonic_ns())
 
     # -- what observes
 
@@ -314,10 +328,14 @@ class Exchanges:
         except (Exception, SystemExit):
             self.ctx.log.exception("hook pre_request raised", event="hook.failed")
 
-    def _after(self, request: Request, environ: Environ, call: Call, started: int, ended: int) -> None:
+    def _after(self, conn: Connection, environ: Environ, call: Call, started: int, ended: int) -> None:
+        request = conn.request
         log_access = self._log_access
         if log_access is not None and not self.over:  # a request that was cut has its line
-            log_access(request, environ, call, started, ended)
+            if conn.outbox is not None and not call.aborted:
+                conn.late = environ, call  # nobody knows yet whether the client takes the rest
+            else:
+                log_access(request, environ, call, started, ended)
         hook = self.ctx.hooks.post_request
         if hook is not None:
             try:

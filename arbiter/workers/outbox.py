@@ -142,6 +142,11 @@ class Outbox:
         return bool(self._parts)
 
     @property
+    def left(self) -> int:
+        """Bytes that are still to be sent."""
+        return self.memory + sum(part.left for part in self._parts if isinstance(part, FilePart))
+
+    @property
     def full(self) -> bool:
         """The producer has to wait before it may add more: neither memory nor the disk takes it."""
         return self.memory > MEMORY

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from arbiter.workers.context import RequestHooks
 from arbiter.workers.exchange import Answered, describe
 from tests.fakes.workers import FakeAccess, FakeLog, Served, listen
 from tests.fakes.wsgi_apps import eventually, hello, same, seen, show
+
+RESET = struct.pack("ii", 1, 0)
+"""Linger for no time: a close is a reset."""
 
 # -- environ
 
@@ -147,6 +151,40 @@ def test_client_that_takes_something_is_not_cut(serve: Any, monkeypatch: pytest.
         client.request()
         eventually(lambda: served.row[Word.REQUESTS] == 1 and served.row[Word.CONNECTIONS] == 0)
     assert left == [], "cut when it stopped, not before"
+
+
+@pytest.mark.parametrize("leaves", ["at once", "amid the answer", "never"])
+def test_the_line_of_a_client_that_leaves(serve: Any, leaves: str) -> None:
+    """It tells what became of the answer, also of what was on its way when the application was done."""
+    size = 16 << 20
+    gone, access = threading.Event(), FakeAccess()
+
+    def app(environ: Any, start_response: Any) -> Any:
+        assert leaves != "at once" or gone.wait(Served.LIMIT)
+        start_response("200 OK", [("Content-Length", str(size))])
+        return [b"x" * size]
+
+    served = serve(app, access=access)
+    with served.connect(receive_buffer=4096) as client:
+        client.request()
+        if leaves == "at once":
+            eventually(lambda: served.row.in_flight == 1)
+        else:
+            assert client.sock.recv(1, socket.MSG_PEEK) == b"H"
+        if leaves == "never":
+            eventually(lambda: served.row[Word.REQUESTS] == 1)
+            assert access.exchanges == [], "it is not over"
+            assert client.reply().complete
+        else:
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            client.sock.close()
+            gone.set()
+        eventually(lambda: access.exchanges)
+    [line] = access.exchanges
+    assert line.status == 200
+    assert line.aborted.startswith("" if leaves == "never" else "the client is gone: "), line.aborted
+    assert bool(line.aborted) == (leaves != "never")
+    assert (line.sent == size) == (leaves == "never")
 
 
 def test_disconnect_stops_a_producer(serve: Any) -> None:
