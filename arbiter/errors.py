@@ -12,6 +12,8 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from arbiter.counted import counted
+
 
 class ExitStatus(enum.IntEnum):
     """The exit statuses of `arbiter`; documented in docs/signals.md and stable."""
@@ -121,8 +123,7 @@ class ConfigError(OperatorError):
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(faults)
-        count = len(self.faults)
-        title = "1 fault in the configuration" if count == 1 else f"{count} faults in the configuration"
+        title = f"{counted(len(self.faults), 'fault')} in the configuration"
         super().__init__("\n".join([f"{title}:", *(f"  - {fault}" for fault in self.faults)]))
 
 

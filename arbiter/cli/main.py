@@ -20,6 +20,7 @@ from typing import Any, NoReturn, TypeAlias
 from arbiter import application, early
 from arbiter.config.snapshot import Config
 from arbiter.config.sources import Loader
+from arbiter.counted import counted
 from arbiter.errors import AppError, ExitStatus, OperatorError
 from arbiter.link import spawn
 from arbiter.supervisor import errand
@@ -138,8 +139,8 @@ def _check(config: Config) -> int:
     app = application.load(config.wsgi_app, config.worker_class, origin)
     kind = application.dispatcher_name(app, config)
     addresses = ", ".join(str(address) for address in config.bind)
-    number = f"{config.workers_min} to {config.workers_max}" if config.workers_max else str(config.workers)
-    count = f"{number} {kind} worker{'' if number == '1' else 's'}"
+    fewest = f"{config.workers_min} to " if config.workers_max else ""
+    count = fewest + counted(config.workers_max or config.workers, f"{kind} worker")
     print(f"The configuration is in order: {app.spec} is {app.kind.upper()}, for {count} on {addresses}.")
     for line in _fork_safety(config):
         print(line)

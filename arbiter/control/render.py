@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from arbiter.counted import counted
+
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -163,10 +165,11 @@ def summary(status: dict[str, Any], now: float) -> list[str]:
     if scaling["mode"] != "fixed":
         held = "held, else " if scaling["mode"] == "pinned" else ""
         follows = f" ({held}{scaling['least']} to {scaling['most']} by load)"
+    wanted = counted(arbiter["wanted"], "worker serves", "workers serve")
     lines = [
         f"{clean(arbiter['name'])} (pid {arbiter['pid']}), arbiter {clean(arbiter['version'])}, "
         f"up {duration(arbiter['uptime'])}",
-        f"{ready}; {arbiter['serving']} of {arbiter['wanted']} workers serve{follows}, "
+        f"{ready}; {arbiter['serving']} of {wanted}{follows}, "
         f"generation {arbiter['generation']}, {rate:.1f} requests/s",
     ]
     for listener in status["listeners"]:
@@ -203,7 +206,7 @@ def mold_line(mold: dict[str, Any]) -> str:
     )
     if not mold["occupied"]:
         return line
-    workers = f"{mold['workers']} worker{'s share' if mold['workers'] > 1 else ' shares'}"
+    workers = counted(mold["workers"], "worker shares", "workers share")
     return f"{line}; {workers} {size(mold['shared'])} of {size(mold['occupied'])}"
 
 
@@ -261,7 +264,7 @@ def _pairs(worker: dict[str, Any]) -> Iterator[str]:
 def generation_lines(answer: dict[str, Any]) -> Iterator[str]:
     """The answer of `generations`."""
     for one in answer["generations"]:
-        workers = f"{one['workers']} worker{'' if one['workers'] == 1 else 's'}"
+        workers = counted(one["workers"], "worker")
         if one["mold"]:
             mold = f"mold {one['mold']} {one['mold_state']}, {size(one['mold_uss'])} of its own"
         else:

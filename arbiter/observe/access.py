@@ -13,6 +13,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
+from arbiter.counted import counted
 from arbiter.observe import atoms
 from arbiter.observe.atoms import ATOMS, DEFAULT, JSON, Headers, check_format
 from arbiter.observe.lines import Choice, Clock, Shape, Source, apache
@@ -155,8 +156,13 @@ def open_access_log(settings: AccessSettings, logs: Logs, log: Log) -> AccessLog
             text = "the access log cannot be written: %s; its lines are kept, then dropped"
             log.error(text, problem, event="accesslog.blocked", fields={"problem": problem})
         else:
-            text = "the access log is written again; %d lines were dropped"
-            log.warning(text, lost, event="accesslog.dropped", fields={"lines": lost})
+            dropped = counted(lost, "line was dropped", "lines were dropped")
+            log.warning(
+                "the access log is written again; %s",
+                dropped,
+                event="accesslog.dropped",
+                fields={"lines": lost},
+            )
 
     return AccessLog(format, Writer(targets, settings.access_log_buffer, told), **how)
 

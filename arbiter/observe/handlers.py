@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Protocol
 
+from arbiter.counted import counted
 from arbiter.observe.formats import body, event, fields, message, priority, trouble, who
 from arbiter.observe.journal import Journal
 from arbiter.observe.sinks import Sink
@@ -49,8 +50,8 @@ class CountingHandler(logging.Handler):
 
 
 def _lost(count: int, then: logging.LogRecord) -> logging.LogRecord:
-    text = "%d records before this one could not be written"
-    record = logging.LogRecord(then.name, logging.WARNING, "", 0, text, (count,), None)
+    text = f"{counted(count, 'record')} before this one could not be written"
+    record = logging.LogRecord(then.name, logging.WARNING, "", 0, text, (), None)
     record.__dict__.update(who=who(then), event="log.dropped", fields={"records": count})
     return record
 

@@ -21,6 +21,7 @@ from arbiter import hooks
 from arbiter.config.setting import Effect
 from arbiter.config.snapshot import diff
 from arbiter.config.sources import Loader
+from arbiter.counted import counted
 from arbiter.errors import ExitStatus, OperatorError
 from arbiter.hooks import ServerFace, WorkerFace
 from arbiter.link import spawn
@@ -527,11 +528,11 @@ class Arbiter:
 
     def _opened(self, action: act.Opened) -> None:
         self._hook("when_ready", self.current.server)
-        self._notifier.ready(f"{action.workers} workers ready")
+        self._notifier.ready(f"{counted(action.workers, 'worker')} ready")
         pids = [child.pid for child in self.policy.book.serving() if child.mold][:MEASURED]
         shares = shared_mib(pids)
         if shares:
-            who = "1 worker shares" if action.workers == 1 else f"{action.workers} workers share"
+            who = counted(action.workers, "worker shares", "workers share")
             text = f"{who} {shares[0]} of {shares[1]} MiB"
             self.outside.say(logging.INFO, "mold.shares", text, {"shared": shares[0], "occupied": shares[1]})
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from arbiter.counted import counted
 from arbiter.observe.lines import http_date
 from arbiter.observe.metrics import OPENMETRICS, PLAIN, Reading, render
 from arbiter.protocols.events import BadRequest, Event, Request
@@ -139,7 +140,7 @@ class Exporter:
 
     def _ready(self, openmetrics: bool) -> tuple[int, bytes, bytes]:
         serving, why = self._view.readiness()
-        text = f"not ready: {why}" if why else f"ready: {serving} workers"
+        text = f"not ready: {why}" if why else f"ready: {counted(serving, 'worker')}"
         return 503 if why else 200, _TEXT, f"{text}\n".encode()
 
     def _started(self, openmetrics: bool) -> tuple[int, bytes, bytes]:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from arbiter.control.commands import Verb
+from arbiter.counted import counted
 from arbiter.errors import ExitStatus
 from arbiter.link.messages import DRAINING, BootFailed
 from arbiter.supervisor import actions as act
@@ -554,7 +555,7 @@ class Policy(Upgrading, Scaling):
         serving = {child.slot for child in book.serving()}
         if book.phase is Phase.STARTING and serving:
             book.phase = Phase.SERVING
-            text = f"arbiter ready: {len(serving)} worker{'s' if len(serving) > 1 else ''}"
+            text = f"arbiter ready: {counted(len(serving), 'worker')}"
             self._say(logging.INFO, "arbiter.ready", text, workers=len(serving))
             self._do(act.Opened(len(serving)))
         rollout = book.rollout

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 
 from arbiter.control.commands import Verb
+from arbiter.counted import counted
 from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import Phase, Rules
@@ -26,12 +27,14 @@ class Scaling(Moves):
         after = self._have(wanted, event.loads)
         if after == before and not (book.rules.most and event.verb is Verb.SCALE and wanted == before):
             least, most = book.bounds
-            self._ignore(event, f"there are {before} workers, of at least {least} and at most {most}")
+            self._ignore(
+                event, f"it stays at {counted(before, 'worker')}, of at least {least} and at most {most}"
+            )
             return
         held = ""
         if book.rules.most:
             book.pinned, held = True, "; held until `arbiterctl scale auto`"
-        text = f"{event.verb.value} ({event.origin}): {before} -> {after} workers{held}"
+        text = f"{event.verb.value} ({event.origin}): {before} -> {counted(after, 'worker')}{held}"
         self._say(logging.INFO, "scale", text, before=before, workers=after)
 
     def _release(self, event: ev.Asked, now: float) -> None:
@@ -44,9 +47,9 @@ class Scaling(Moves):
         else:
             book.pinned = False
             least, most = book.bounds
-            there = len(book.slots)
-            text = f"scale ({event.origin}): {there} workers, from now on {least} to {most} by the load"
-            self._say(logging.INFO, "scale", text, workers=there)
+            there = counted(len(book.slots), "worker")
+            text = f"scale ({event.origin}): {there}, from now on {least} to {most} by the load"
+            self._say(logging.INFO, "scale", text, workers=len(book.slots))
 
     def _needed(self, event: ev.Needed, now: float) -> None:
         """The load asks for another number. Fewer can wait while a reload is under way."""
@@ -58,10 +61,10 @@ class Scaling(Moves):
             return
         after = self._have(event.workers, event.loads)
         if after != before:
-            text = f"{before} -> {after} workers: {event.why}"
+            text = f"{before} -> {counted(after, 'worker')}: {event.why}"
             self._say(logging.INFO, "scale.auto", text, before=before, workers=after)
         if event.limit:
-            text = f"no more than {after} workers: {event.limit}"
+            text = f"no more than {counted(after, 'worker')}: {event.limit}"
             self._say(logging.WARNING, "scale.limited", text, workers=after)
 
     def _refit(self, before: Rules) -> None:
@@ -75,7 +78,7 @@ class Scaling(Moves):
             wanted, book.pinned = rules.workers, False
         after = self._have(wanted, {})
         if after != had:
-            text = f"reload ({why}): {had} -> {after} workers"
+            text = f"reload ({why}): {had} -> {counted(after, 'worker')}"
             self._say(logging.INFO, "scale", text, before=had, workers=after)
 
     def _have(self, wanted: int, loads: Mapping[int, int]) -> int:

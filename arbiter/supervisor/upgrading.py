@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from arbiter.counted import counted
 from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import FOREVER, Phase, Upgrade
@@ -35,8 +36,8 @@ class Upgrading(Molding):
         upgrade, book.upgrade = book.upgrade, None
         origin = upgrade.origin if upgrade else "upgrade"
         before = f" from {upgrade.running}" if upgrade else ""
-        serving = sum(1 for _ in book.serving())
-        text = f"upgrade done: {running} has taken over{before}, with {serving} workers that go on"
+        going = counted(sum(1 for _ in book.serving()), "worker that goes on", "workers that go on")
+        text = f"upgrade done: {running} has taken over{before}, with {going}"
         self._say(logging.INFO, "upgrade.done", text, version=running, reload=not book.paused)
         if not book.paused:
             self._reload(f"upgrade, {origin}", now)

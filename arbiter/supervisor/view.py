@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from arbiter.control.session import Fault, FaultKind
+from arbiter.counted import counted
 from arbiter.link.scoreboard import Row, Scoreboard
 from arbiter.supervisor.book import FOREVER, Book, Child, Phase
 from arbiter.supervisor.generation import Generation
@@ -77,7 +78,7 @@ class View:
         elif book.withheld:
             why = "drained by an operator"
         elif len({child.slot for child in serving}) < wanted:
-            why = f"{len(serving)} workers serve, min_ready = {wanted}"
+            why = f"{counted(len(serving), 'worker serves', 'workers serve')}, min_ready = {wanted}"
         else:
             why = ""
         return len(serving), why

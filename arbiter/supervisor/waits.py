@@ -10,6 +10,7 @@ import logging
 from typing import Any, Final, Protocol
 
 from arbiter.control.session import Fault, FaultKind
+from arbiter.counted import counted
 from arbiter.supervisor.book import Book
 from arbiter.supervisor.journal import Happening
 
@@ -102,7 +103,7 @@ class Scaled(Goal):
     def seen(self, book: Book) -> str | None:
         whole = {child.slot for child in book.serving()} == book.slots and not any(book.coming())
         only = all(child.slot in book.slots for child in book.children.values())
-        return f"{len(book.slots)} workers" if whole and only else None
+        return counted(len(book.slots), "worker") if whole and only else None
 
 
 class Departed(Goal):

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from arbiter.config.snapshot import Config
+from arbiter.counted import counted
 from arbiter.gateways.asgi_http import Application, HttpCycle
 from arbiter.gateways.asgi_scope import NO_ROOT, RootPath
 from arbiter.gateways.asgi_websocket import WebSocketCycle
@@ -216,7 +217,7 @@ class Service:
         """One more request was answered; asks for retirement, once, when `max_requests` is reached."""
         self._requests += 1
         if self._requests == self._retire_at:
-            self.ctx.retire(f"it has answered {self._requests} requests (max_requests)")
+            self.ctx.retire(f"it has answered {counted(self._requests, 'request')} (max_requests)")
 
     # ------------------------------------------------------------------ access log
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 from setproctitle import setproctitle
 
 from arbiter import application, hooks
+from arbiter.counted import counted
 from arbiter.errors import ExitStatus, OperatorError
 from arbiter.link import output
 from arbiter.link.channel import Sender
@@ -156,8 +157,8 @@ class Worker:
         if self.access is not None:
             lost = self.access.close()
             if lost:
-                text = "%d lines of the access log could not be written before the end"
-                self.log.warning(text, lost, event="accesslog.dropped", fields={"lines": lost})
+                text = f"{counted(lost, 'line')} of the access log could not be written before the end"
+                self.log.warning("%s", text, event="accesslog.dropped", fields={"lines": lost})
 
     # -- what the dispatcher may ask
 

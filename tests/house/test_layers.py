@@ -20,6 +20,7 @@ HEIGHTS = {
     "observe": 2,
     "protocols": 1,
     "errors": 0,
+    "counted": -1,
     "deadline": 0,
     "version": 0,
     "early": 0,

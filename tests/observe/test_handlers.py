@@ -41,5 +41,5 @@ def test_a_record_that_cannot_be_formatted_harms_nobody(tmp_path: Path) -> None:
     handler.emit(record("%d", "no number"))
     assert sink.dropped == 1
     handler.emit(record("fine", level=logging.ERROR))
-    assert "1 records before this one" in (tmp_path / "log").read_text()
+    assert "1 record before this one" in (tmp_path / "log").read_text()
     sink.close()

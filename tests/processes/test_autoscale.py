@@ -130,7 +130,7 @@ def test_a_reload_changes_the_bounds(serve: Serve, tmp_path: Path) -> None:
     server.log.wait(r"reload \(workers_min = 2, workers_max = 2\): 3 -> 2 workers")
     until(lambda: len(server.workers()) == 2, "2 workers")
     server.write_config("wsgi_app = 'naps'\n")
-    server.reload(r"reload \(workers = 1\): 2 -> 1 workers")
+    server.reload(r"reload \(workers = 1\): 2 -> 1 worker")
     until(lambda: len(server.workers()) == 1, "1 worker")
     assert "workers_max is not set" in server.ctl("scale", "auto", status=None)
 

@@ -153,7 +153,7 @@ def test_a_full_disk_costs_lines_and_nothing_else(serve: Serve, options: list[st
     server.log.wait("the access log cannot be written: No space left on device")
     assert server.log.count("access log") == 1
     assert server.stop() == 0
-    assert server.log.count("lines of the access log could not be written before the end") == 1
+    assert server.log.count("lines? of the access log could not be written before the end") == 1
     assert len(server.log.lines) < 20
 
 
@@ -203,7 +203,7 @@ def test_a_disk_that_is_full_for_a_while(
 
     until(back, "the last line")
     assert server.stop() == 0
-    told = re.findall(r"the access log is written again; (\d+) lines were dropped", server.log.text)
+    told = re.findall(r"the access log is written again; (\d+) lines? w(?:as|ere) dropped", server.log.text)
     dropped = sum(map(int, told))
     assert dropped > 0
     paths = [line.split()[0] for line in lines(log)]
@@ -236,7 +236,7 @@ def test_a_pipe_that_nobody_reads(serve: Serve, kind: str, options: list[str]) -
             return server.log.count("the access log is written again") == 1
 
         until(recovered, "the pipe in use again")
-        found = server.log.wait(r"written again; (\d+) lines were dropped")
+        found = server.log.wait(r"written again; (\d+) lines? w(?:as|ere) dropped")
         until(lambda: recovered() and got.count(b"\n") == sent - int(found[1]), "all lines but those told")
         assert int(found[1]) > 0
         assert server.stop() == 0

@@ -104,7 +104,7 @@ def test_top_in_80_columns(serve: Serve) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_told_to_end_it_gives_the_terminal_back(serve: Serve, number: signal.Signals) -> None:
     terminal = Terminal(*top_of(serve("-w", "1", "wsgi_app")))
-    terminal.until(r"1 of 1 workers serve")
+    terminal.until(r"1 of 1 worker serves")
     assert terminal.screen.other
     os.kill(terminal.pid, number)
     assert terminal.end() == 128 + number
@@ -137,7 +137,7 @@ def test_suspended_it_gives_the_terminal_back(serve: Serve) -> None:
     arguments, env = top_of(serve("-w", "1", "wsgi_app"))
     terminal = Terminal(["-c", SHELL, *arguments], env)
     for _ in range(2):
-        terminal.until(r"1 of 1 workers serve")
+        terminal.until(r"1 of 1 worker serves")
         assert terminal.screen.other
         terminal.press("\x1a")
         terminal.read(lambda: not terminal.screen.other)

@@ -96,7 +96,7 @@ def test_the_number_there_is_can_be_held_too() -> None:
 def test_an_operator_does_not_go_beyond_the_bounds_either() -> None:
     world = follows(8)
     world.ask(Verb.SCALE_UP)
-    assert "ignored: there are 8 workers, of at least 2 and at most 8" in world.texts()
+    assert "ignored: it stays at 8 workers, of at least 2 and at most 8" in world.texts()
     assert not world.book.pinned
     world.ask(Verb.SCALE, 1)
     world.boot_all()

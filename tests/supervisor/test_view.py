@@ -23,7 +23,7 @@ def test_ready_is_enough_workers_that_run(arbiter: Arbiter) -> None:
     pid = next(iter(arbiter.book.children.values())).pid
     for state in "Tt":
         arbiter.held[pid] = state
-        assert arbiter.view.readiness() == (1, "1 workers serve, min_ready = 2")
+        assert arbiter.view.readiness() == (1, "1 worker serves, min_ready = 2")
     arbiter.held.clear()
     arbiter.book.children[1].state = State.DRAINING
     assert arbiter.view.readiness()[1]

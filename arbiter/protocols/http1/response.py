@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
+from arbiter.counted import counted
 from arbiter.errors import ResponseError
 from arbiter.protocols.events import BadRequest
 from arbiter.protocols.fields import CONTROLS
@@ -351,11 +352,15 @@ class Answer:
         if left < 0:
             return
         if size > left:
-            raise ResponseError(f"the response body is {size - left} bytes longer than its content-length")
+            raise ResponseError(
+                f"the response body is {counted(size - left, 'byte')} longer than its content-length"
+            )
         left -= size
         if left and not more:
             self.keep_alive = False
-            raise ResponseError(f"the response body is {left} bytes shorter than its content-length")
+            raise ResponseError(
+                f"the response body is {counted(left, 'byte')} shorter than its content-length"
+            )
         self.length_left = left
 
     def _send_head(self, size: int, more: bool) -> bytes:

@@ -121,7 +121,7 @@ def test_too_many_bytes() -> None:
     """http.md 43: not one byte of a part that goes past Content-Length is returned."""
     conn = serving()
     conn.respond(200, [(b"content-length", b"5")])
-    with pytest.raises(ResponseError, match="1 bytes longer"):
+    with pytest.raises(ResponseError, match="1 byte longer"):
         conn.body(b"hello!", False)
     assert not conn.head_sent
     assert conn.error(500).startswith(b"HTTP/1.1 500 ")
@@ -129,7 +129,7 @@ def test_too_many_bytes() -> None:
     conn = serving()
     conn.respond(200, [(b"content-length", b"5")])
     conn.body(b"hell", True)
-    with pytest.raises(ResponseError, match="1 bytes longer"):
+    with pytest.raises(ResponseError, match="1 byte longer"):
         conn.body(b"oo", True)
     assert conn.length_left == 1
 
