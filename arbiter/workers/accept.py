@@ -8,20 +8,22 @@ queue, where any sibling may take it, and is woken for it: the wake-up was spent
 Linux keeps waiters with EPOLLEXCLUSIVE in the order in which they registered and always wakes the first idle
 one: measured with eight workers, one of them got 88 % of the connections. A worker that takes its listener
 out and puts it back every `ROTATE` accepts goes to the end of that line: 12.2 to 12.6 % each. (nginx does so
-too.) One that has more connections than a sibling goes there at once, and one that has far more stays away
-for a moment. Never before it has taken something: the wake-up was its own, and nobody else has had one.
+too.) One that has more connections than a sibling goes there at once, and one that has far more steps back
+for some milliseconds. Never before it has taken something: the wake-up was its own, and nobody else has had
+one; and never from an empty queue.
 """
 
 from __future__ import annotations
 
 import errno
+import select
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 from arbiter.link.relay import Relay
 from arbiter.observe.logs import Log
-from arbiter.workers.gate import Gate
+from arbiter.workers.gate import LOOK, Gate, Turn
 
 ROTATE: Final = 16
 """Accepts after which a listener is registered anew."""
@@ -87,10 +89,11 @@ class Acceptor:
         self._gate = gate
         self._relay = gate.relay if gate is not None and gate.relay.fileno() >= 0 else None
         self._few = few
+        self._waits = select.poll()
+        """Tells whether connections wait, without a wake-up of anybody."""
         self._since_rotation = 0
         self._pause = 0.0
         self._pausing = False
-        self._gated = False
 
     def start(self) -> None:
         """Begin to accept."""
@@ -101,6 +104,7 @@ class Acceptor:
             if listener.family != socket.AF_UNIX:
                 # Accepted sockets inherit it (Linux, BSD): one system call here instead of one each.
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._waits.register(listener, select.POLLIN)
         self.resume()
 
     def resume(self) -> None:
@@ -117,13 +121,15 @@ class Acceptor:
 
     def suspend(self) -> None:
         """Leave new connections to the siblings until `resume`."""
-        if not self.watching:
-            return
-        self.watching = False
         if self._gate is not None:
-            self._gate.accepting(False)
-        for source in self._sources():
-            self._watch.unwatch(source)
+            self._gate.accepting(False)  # which a worker that has stepped back has not said
+        self._unwatch()
+
+    def _unwatch(self) -> None:
+        if self.watching:
+            self.watching = False
+            for source in self._sources():
+                self._watch.unwatch(source)
 
     def _sources(self) -> list[Source]:
         return [*self.listeners, self._relay] if self._relay is not None else [*self.listeners]
@@ -151,9 +157,6 @@ class Acceptor:
                 self._full()
                 return
             accepted = self._accept(listener)
-            if self._gated and self._gate is not None:
-                self._gated = False
-                self._gate.was_of_use(waiting=accepted is not None)
             if accepted is None:
                 return
             self._since_rotation += 1
@@ -173,14 +176,25 @@ class Acceptor:
         """Let siblings go first, where it is their turn; whether nothing more is to be taken now."""
         if not self.watching:
             return True  # what was taken has changed everything
-        pause = self._gate.after_accept() if self._gate is not None else 0.0
-        if pause > 0:
-            self._gated = True
-            self._rest(pause)
+        turn = self._gate.after_accept() if self._gate is not None else Turn.OWN
+        if turn is Turn.THEIRS and self._waits.poll(0):
+            self._step_back()
             return True
-        if pause < 0 or self._since_rotation >= ROTATE:
+        if turn is not Turn.OWN or self._since_rotation >= ROTATE:
             self._rotate()
         return False
+
+    def _step_back(self) -> None:
+        """Leave what waits to those who have fewer, for as long as the gate says."""
+        self._pausing = True
+        self._unwatch()
+        self._watch.later(LOOK, self._look_again)
+
+    def _look_again(self) -> None:
+        if not self.closed and self._gate is not None and self._gate.stay_back(bool(self._waits.poll(0))):
+            self._watch.later(LOOK, self._look_again)
+        else:
+            self._pause_over()
 
     def _rotate(self) -> None:
         self._since_rotation = 0
@@ -234,6 +248,8 @@ class Acceptor:
             return
         if self._room() > 0:
             self.resume()
+        else:
+            self._full()
 
     def drain(self, most: int) -> int:
         """Take what is queued, at most `most` connections, then close this process's listeners; how many

@@ -52,8 +52,8 @@ class ProxiedConnection(AsgiConnection):
         connection = HttpConnection(self.service, header.client or self._peername, header.server)
         self.closing = True
         self.transport.set_protocol(connection)
+        self.service.replace(self, connection)
         connection.connection_made(self.transport)
-        self.service.connections.discard(self)
         if header.rest:
             connection.data_received(header.rest)
 

@@ -137,6 +137,8 @@ class Service:
         self.observed = bool(hooks.pre_request or hooks.post_request or config.max_requests)
         """Somebody wants to know of every request besides scoreboard and access log."""
         self.connections: set[Connection] = set()
+        self.opening: set[Connection] = set()
+        """Accepted, and still without a transport."""
         self.running: set[Cycle] = set()
         """Application calls that have not returned; also what keeps their tasks alive."""
         self.draining = False
@@ -188,15 +190,26 @@ class Service:
 
     # ------------------------------------------------------------------ book-keeping
 
+    def load(self) -> int:
+        """How many connections the worker has, from the moment of their acceptance."""
+        return len(self.connections) + len(self.opening)
+
+    def expect(self, connection: Connection) -> None:
+        """A connection was accepted."""
+        self.opening.add(connection)
+        self.row.connections(self.load())
+
     def add(self, connection: Connection) -> None:
         """A connection was opened."""
+        self.opening.discard(connection)
         self.connections.add(connection)
-        self.row.connections(len(self.connections))
+        self.row.connections(self.load())
 
     def remove(self, connection: Connection) -> None:
         """A connection has ended."""
+        self.opening.discard(connection)
         self.connections.discard(connection)
-        self.row.connections(len(self.connections))
+        self.row.connections(self.load())
         if self.room_again is not None:
             self.room_again()
         if self.draining:

@@ -1,52 +1,87 @@
 """Whether a worker has its share of the connections, or more than its share.
 
 Neighbours: `accept` asks after each connection that it has taken; the scoreboard tells what the siblings
-have. Its one rule: nobody waits for evenness. A pause is a few milliseconds, and one that was of no use,
-because the sibling it was meant for took nothing, is not repeated for a while.
+have. Its one rule: evenness is worth milliseconds and no more. A worker steps back only from connections that
+wait, only for siblings that would take them, and of those that do not, or cannot keep up, it expects less and
+less.
 
 Short connections need no gate: whoever is free takes the next one, which is as even as the work is. Kept ones
 do. A burst of them would stay for hours with whoever woke first (measured with 200 over four workers of
-servers without a gate: 102, 66, 31, 1).
+servers without a gate: 102, 66, 31, 1). All four are woken, but a burst is shorter than the time until the
+last of them has a processor, and in that time the first could take them all.
 """
 
 from __future__ import annotations
 
+import enum
 import time
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
 
 from arbiter.link.relay import Relay
 from arbiter.link.scoreboard import Row, Scoreboard, State, Word
 
 TOLERATED: Final = 3
-"""Connections more than the least loaded sibling has, at which a worker still stays; or an eighth, if more.
-"""
-STEP: Final = 0.0005
-LONGEST: Final = 0.005
-"""Seconds of pause for each connection too many, and at most."""
-DOUBT: Final = 0.25
-"""Seconds without a pause after one that was of no use."""
+"""Connections more than a sibling has at which a worker does not step back; an eighth of its own, if more."""
+LOOK: Final = 0.001
+"""Seconds between two looks at the siblings while stepping back: the shortest sleep of an event loop."""
+LONGEST: Final = 0.01
+"""Seconds after which a worker takes a connection again, whatever the siblings have done."""
+AGAIN: Final = 4
+"""How many times as far it must be ahead before it steps back once more for a sibling that took nothing."""
+PATIENCE: Final = 0.1
+PATIENCE_SHARE: Final = 0.05
+"""Seconds for which a worker may have stepped back while connections went on waiting, and how much of all
+time may be spent so in the long run."""
 FRESH: Final = 1.0
 """Seconds after which it is looked up again who the siblings are."""
 ASKED: Final = 8
 """Siblings looked at after one accept, at most."""
 
-MOVE: Final = -1.0
-"""In the place of a pause: let a sibling go first the next time."""
-
 _STATE: Final = int(Word.STATE)
 _READY: Final = int(State.READY)
+_PID: Final = int(Word.PID)
 _CONNECTIONS: Final = int(Word.CONNECTIONS)
 _ACCEPTING: Final = int(Word.ACCEPTING)
 _ACCEPTED: Final = int(Word.ACCEPTED)
 _FIRST_LANE: Final = int(Word.LANES)
 
 
+class Turn(enum.Enum):
+    """Whose the next connection is."""
+
+    OWN = enum.auto()
+    """Nobody has fewer."""
+    LAST = enum.auto()
+    """Anybody's who is idle: the worker goes to the end of the line."""
+    THEIRS = enum.auto()
+    """A sibling's: the worker steps back, if a connection waits."""
+
+
+class _Favoured(NamedTuple):
+    """A sibling for which this worker steps back."""
+
+    words: memoryview
+    excess: int
+    """How many connections more this worker had."""
+    accepted: int
+    """How many the sibling had taken in its life."""
+
+
+class _Doubt(NamedTuple):
+    """Of a sibling for which this worker stepped back and which took nothing."""
+
+    beyond: int
+    """The excess from which on it is given another chance."""
+    accepted: int
+    """It has taken another one since, and is as good as any, if it has taken more in its life."""
+
+
 class Gate:
     """One worker's view of its siblings.
 
     row: the worker's own; load: how many connections it has. away: a sibling with a request in work takes no
-    connection now (sync workers).
+    connection meanwhile (sync workers); most requests are over within `LONGEST`.
     """
 
     def __init__(
@@ -66,12 +101,14 @@ class Gate:
         self._siblings: Sequence[memoryview] = ()
         self._turn = 0
         self._looked = -FRESH
-        self._open_until = 0.0
-        self._favoured: tuple[memoryview, int] | None = None
-        """The sibling for which this worker pauses, and how many connections it had taken in its life."""
+        self._favoured: list[_Favoured] = []
+        self._doubts: dict[int, _Doubt] = {}
+        self._since = 0.0
+        self._patience = PATIENCE
+        self._patience_at = clock()
 
     def accepting(self, yes: bool) -> None:
-        """Tell the siblings whether this worker watches its listeners."""
+        """Tell the siblings whether this worker watches its listeners, or will within milliseconds."""
         self._row.words[_ACCEPTING] = yes
 
     @property
@@ -84,50 +121,79 @@ class Gate:
 
         Whoever begins to accept later, or again, looks at the queue first.
         """
-        self._look_up(self._clock())
-        if self._least() is not None:
-            self._scoreboard.relay.pass_on()
-
-    def after_accept(self) -> float:
-        """The worker has taken a connection: 0 to go on, MOVE, or for how many seconds to leave the rest."""
         now = self._clock()
         self._look_up(now)
-        least = self._least()
-        if least is None:
-            return 0.0
-        load = self._load()
-        excess = load - int(least[_CONNECTIONS])
-        if excess <= max(TOLERATED, load >> 3) or now < self._open_until:
-            return MOVE if excess > 0 else 0.0
-        self._favoured = least, int(least[_ACCEPTED])
-        return min(LONGEST, STEP * excess)
+        if any(True for _ in self._would_take(self._siblings, now)):
+            self._scoreboard.relay.pass_on()
 
-    def was_of_use(self, waiting: bool) -> None:
-        """A pause is over, and a connection was still `waiting`: had the favoured sibling taken any?"""
-        favoured, self._favoured = self._favoured, None
-        if waiting and favoured is not None and favoured[0][_ACCEPTED] == favoured[1]:
-            self._open_until = self._clock() + DOUBT
+    def after_accept(self) -> Turn:
+        """The worker has taken a connection: whose is the next?"""
+        self._since = now = self._clock()
+        self._look_up(now)
+        load = self._load()
+        most, self._favoured = self._compare(load)
+        if not self._favoured or not self._patient(now):
+            return Turn.LAST if most > 0 else Turn.OWN
+        return Turn.THEIRS
+
+    def stay_back(self, waiting: bool) -> bool:
+        """Whether a worker that has stepped back goes on doing so: there are connections `waiting`, siblings
+        still have fewer, and there is time.
+        """
+        if not waiting:
+            return False
+        spent = self._clock() - self._since
+        if spent < LONGEST and self._compare(self._load())[1]:
+            return True
+        self._patience -= spent
+        for words, excess, accepted in self._favoured:
+            if words[_ACCEPTED] == accepted:
+                self._doubts[words[_PID]] = _Doubt(AGAIN * excess, accepted)
+        return False
+
+    def _patient(self, now: float) -> bool:
+        """Whether connections have not lately waited too long for siblings that do not keep up with them."""
+        gained = PATIENCE_SHARE * (now - self._patience_at)
+        self._patience = min(PATIENCE, self._patience + gained)
+        self._patience_at = now
+        return self._patience > 0
 
     def _look_up(self, now: float) -> None:
         """Who the siblings are."""
         if now - self._looked >= FRESH:
             self._looked = now
             self._siblings = self._scoreboard.others(self._row.index)
+            pids = {words[_PID] for words in self._siblings}
+            self._doubts = {pid: doubt for pid, doubt in self._doubts.items() if pid in pids}
 
-    def _least(self) -> memoryview | None:
-        """The sibling with the fewest connections, of those that would take one."""
+    def _compare(self, load: int) -> tuple[int, list[_Favoured]]:
+        """By how much `load` is more than the fewest that a sibling has, and who is to be favoured for it."""
         siblings = self._siblings
         if len(siblings) > ASKED:
             self._turn = (self._turn + 1) % len(siblings)
             siblings = [*siblings[self._turn :], *siblings[: self._turn]][:ASKED]
-        least, fewest = None, 1 << 62
+        tolerated = max(TOLERATED, load >> 3)
+        most, favoured = 0, []
+        for words in self._would_take(siblings, self._clock() - LONGEST):
+            excess = load - words[_CONNECTIONS]
+            most = max(most, excess)
+            if excess > tolerated and not self._doubted(words, excess):
+                favoured.append(_Favoured(words, excess, words[_ACCEPTED]))
+        return most, favoured
+
+    def _would_take(self, siblings: Sequence[memoryview], busy_since: float) -> Iterator[memoryview]:
+        """Those of the siblings that take connections, and have not been `busy_since` then or earlier."""
+        busy = int(busy_since * 1e9) if self._away else 0
         for words in siblings:
-            count = words[_CONNECTIONS]
-            if (
-                count < fewest
-                and words[_ACCEPTING]
-                and words[_STATE] == _READY
-                and not (self._away and words[_FIRST_LANE])
-            ):
-                least, fewest = words, count
-        return least
+            if words[_ACCEPTING] and words[_STATE] == _READY and not 0 < words[_FIRST_LANE] <= busy:
+                yield words
+
+    def _doubted(self, words: memoryview, excess: int) -> bool:
+        """Whether it is not worth while to step back for this sibling now."""
+        doubt = self._doubts.get(words[_PID])
+        if doubt is None or excess > doubt.beyond:
+            return False
+        if words[_ACCEPTED] != doubt.accepted:
+            del self._doubts[words[_PID]]
+            return False
+        return True

@@ -13,6 +13,7 @@ import pytest
 
 from arbiter.link.relay import Relay
 from arbiter.workers.accept import FIRST_PAUSE, LONGEST_PAUSE, ROTATE, Acceptor
+from arbiter.workers.gate import LOOK, Turn
 from tests.fakes.workers import FakeLog, listen
 
 
@@ -53,11 +54,20 @@ class Queue:
     def __init__(self) -> None:
         self.waiting: list[OSError | None] = []
         self.closed = False
+        self._reader, self._writer = socket.socketpair()
+
+    def put(self, *entries: OSError | None) -> None:
+        """As long as there is anything, the descriptor is readable."""
+        if entries and not self.waiting:
+            self._writer.send(b"\0")
+        self.waiting += entries
 
     def accept(self) -> tuple[socket.socket, Any]:
         if not self.waiting:
             raise BlockingIOError
         error = self.waiting.pop(0)
+        if not self.waiting:
+            self._reader.recv(1)
         if error is not None:
             raise error
         return socket.socket(), ("192.0.2.1", 5)
@@ -72,10 +82,12 @@ class Queue:
         """What is set is seen with a real listener."""
 
     def fileno(self) -> int:
-        return -1 if self.closed else 99
+        return -1 if self.closed else self._reader.fileno()
 
     def close(self) -> None:
         self.closed = True
+        self._reader.close()
+        self._writer.close()
 
 
 class Bench:
@@ -102,9 +114,14 @@ class Bench:
         self.taken.append(sock)
         return self.go_on
 
+    def end(self) -> None:
+        for sock in self.taken:
+            sock.close()
+        self.queue.close()
+
     def wait(self, *entries: OSError | int) -> None:
         for entry in entries:
-            self.queue.waiting += [None] * entry if isinstance(entry, int) else [entry]
+            self.queue.put(*([None] * entry if isinstance(entry, int) else [entry]))
 
 
 @pytest.fixture
@@ -112,8 +129,7 @@ def bench() -> Iterator[Bench]:
     made = Bench()
     made.acceptor.start()
     yield made
-    for sock in made.taken:
-        sock.close()
+    made.end()
 
 
 def test_a_few_per_wake_up(bench: Bench) -> None:
@@ -287,10 +303,11 @@ def test_start_prepares_the_listeners() -> None:
 class FakeGate:
     """Says what the test has put in, and remembers what it was told."""
 
-    def __init__(self, *says: float) -> None:
+    def __init__(self, *says: Turn, stays: int = 0) -> None:
         self.says = list(says)
+        self.stays = stays
         self.told: list[bool] = []
-        self.uses: list[bool] = []
+        self.asked: list[bool] = []
         self.relay = Relay()
         self.passed_on = 0
 
@@ -300,52 +317,86 @@ class FakeGate:
     def accepting(self, yes: bool) -> None:
         self.told.append(yes)
 
-    def after_accept(self) -> float:
-        return self.says.pop(0) if self.says else 0.0
+    def after_accept(self) -> Turn:
+        return self.says.pop(0) if self.says else Turn.OWN
 
-    def was_of_use(self, waiting: bool) -> None:
-        self.uses.append(waiting)
+    def stay_back(self, waiting: bool) -> bool:
+        self.asked.append(waiting)
+        self.stays -= 1
+        return self.stays >= 0
 
 
 @contextlib.contextmanager
-def gated(*says: float) -> Iterator[tuple[Bench, FakeGate]]:
-    gate: Any = FakeGate(*says)
+def gated(*says: Turn, stays: int = 0) -> Iterator[tuple[Bench, FakeGate]]:
+    gate: Any = FakeGate(*says, stays=stays)
     bench = Bench(gate=gate)
     bench.acceptor.start()
     yield bench, gate
-    for sock in bench.taken:
-        sock.close()
+    bench.end()
     if gate.relay.fd >= 0:
         os.close(gate.relay.fd)
 
 
-def test_the_gate_makes_a_worker_step_back_after_it_has_taken_one() -> None:
-    with gated(0.0, 0.003) as (bench, gate):
+def test_a_worker_steps_back_after_it_has_taken_one_for_as_long_as_the_gate_says() -> None:
+    with gated(Turn.OWN, Turn.THEIRS, stays=2) as (bench, gate):
         bench.wait(10)
         bench.acceptor.ready(bench.queue)
         assert len(bench.taken) == 2
-        assert not bench.watch.watched
-        bench.acceptor.resume()
-        assert not bench.watch.watched, "whoever makes room does not end the pause"
-        assert bench.watch.fire() == 0.003
+        for _ in range(3):
+            assert not bench.watch.watched
+            bench.acceptor.resume()
+            assert not bench.watch.watched, "whoever makes room does not end it"
+            assert bench.watch.fire() == LOOK
         assert bench.watch.watched
-        assert gate.uses == []
-        bench.acceptor.ready(bench.queue)
-        assert gate.uses == [True]
-        assert gate.told == [True, False, True]
+        assert gate.asked == [True, True, True]
+        assert gate.told == [True, True], "the siblings know that it will take more"
 
 
-def test_a_pause_after_which_nothing_waits() -> None:
-    with gated(0.003) as (bench, gate):
+def test_nobody_steps_back_from_an_empty_queue() -> None:
+    with gated(Turn.THEIRS) as (bench, gate):
         bench.wait(1)
+        bench.watch.events.clear()
+        bench.acceptor.ready(bench.queue)
+        assert bench.watch.events == ["unwatch", "watch"], "but goes to the end of the line"
+        assert not bench.watch.timers
+        assert gate.asked == []
+
+
+def test_the_gate_is_told_when_the_queue_is_empty() -> None:
+    with gated(Turn.THEIRS, stays=1) as (bench, gate):
+        bench.wait(2)
         bench.acceptor.ready(bench.queue)
         bench.watch.fire()
+        bench.queue.accept()[0].close()  # a sibling takes it
+        bench.watch.fire()
+        assert gate.asked == [True, False]
+
+
+def test_whoever_is_full_when_his_turn_comes_again_leaves_the_queue_to_others() -> None:
+    with gated(Turn.THEIRS) as (bench, gate):
+        bench.wait(2)
         bench.acceptor.ready(bench.queue)
-        assert gate.uses == [False]
+        bench.space = 0
+        bench.watch.fire()
+        assert not bench.watch.watched
+        assert gate.told == [True, False]
+        assert gate.passed_on == 1
+
+
+def test_whoever_is_told_to_go_having_stepped_back_says_so() -> None:
+    with gated(Turn.THEIRS, stays=9) as (bench, gate):
+        bench.wait(3)
+        bench.acceptor.ready(bench.queue)
+        assert bench.acceptor.drain(1) == 1
+        assert not gate.told[-1]
+        bench.watch.fire()
+        assert not bench.watch.watched
+        assert not bench.watch.timers
+        assert gate.asked == []
 
 
 def test_the_gate_moves_a_worker_to_the_end_of_the_line() -> None:
-    with gated(-1.0, 0.0) as (bench, _):
+    with gated(Turn.LAST, Turn.OWN) as (bench, _):
         bench.wait(2)
         bench.watch.events.clear()
         bench.acceptor.ready(bench.queue)

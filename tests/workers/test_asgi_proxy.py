@@ -40,6 +40,7 @@ def test_headers(header: bytes, pieces: int, loop_kind: str) -> None:
             client.sendall(data[at : at + pieces])
         reader = Reader(client)
         assert reader.answer().status == 200
+        assert worker.row[Word.CONNECTIONS] == 1
         client.sendall(request())
         assert reader.answer().status == 200
     assert app.seen == [(("9.9.9.9", 4711), ("8.8.8.8", 443))] * 2

@@ -28,7 +28,7 @@ from arbiter.link.scoreboard import Word
 from arbiter.workers.accept import Acceptor, Source
 from arbiter.workers.asgi_protocol import HttpConnection
 from arbiter.workers.asgi_proxy import ProxiedConnection
-from arbiter.workers.asgi_service import SECOND, Cycle, Service
+from arbiter.workers.asgi_service import SECOND, Connection, Cycle, Service
 from arbiter.workers.context import WorkerContext
 from arbiter.workers.exclusive import ExclusiveReaders
 from arbiter.workers.gate import Gate
@@ -64,7 +64,6 @@ class Tasks:
         self._stop: asyncio.Event
         self._timer: asyncio.TimerHandle | None = None
         self._lag = LoopLag(ctx.config.loop_lag_warning, ctx.row, ctx.log)
-        self._opening = 0
         self._bound = ctx.config.worker_connections
         self._status: int = ExitStatus.OK
 
@@ -104,7 +103,7 @@ class Tasks:
             return
         if lifespan is not None:
             service.state = lifespan.state
-        gate = Gate(ctx.scoreboard, ctx.row, self._load) if ctx.scoreboard is not None else None
+        gate = Gate(ctx.scoreboard, ctx.row, service.load) if ctx.scoreboard is not None else None
         self._acceptor = Acceptor(ctx.listeners, self, self._adopt, self._room, ctx.log, gate)
         service.room_again = self._room_again
         self._tick()
@@ -266,11 +265,8 @@ class Tasks:
         """As `accept.ListenerWatch`."""
         self.loop.call_later(seconds, call)
 
-    def _load(self) -> int:
-        return len(self.service.connections) + self._opening
-
     def _room(self) -> int:
-        return self._bound - self._load()
+        return self._bound - self.service.load()
 
     def _room_again(self) -> None:
         if not self._acceptor.watching and not self.service.draining and self._room() > 0:
@@ -280,27 +276,26 @@ class Tasks:
         """Make a transport for an accepted socket."""
         service = self.service
         service.row.add(Word.ACCEPTED)
-        if not service.connections:
+        if not service.load():
             self._wake_up()
-        self._opening += 1
         protocol: HttpConnection | ProxiedConnection
         if service.proxy_mode != "off" and service.proxies.trusts(address[0] if address else None):
             protocol = ProxiedConnection(service, address)
         else:
             protocol = HttpConnection(service, address)
-        _step(self.loop.connect_accepted_socket(lambda: protocol, sock), self._opened)
+        service.expect(protocol)
+        _step(
+            self.loop.connect_accepted_socket(lambda: protocol, sock),
+            lambda error: self._opened(protocol, error),
+        )
         return True
 
-    def _opened(self, error: BaseException | None) -> None:
-        self._opening -= 1
+    def _opened(self, protocol: Connection, error: BaseException | None) -> None:
         if error is not None:
             self.ctx.log.error(
                 "an accepted connection could not be taken up", exc_info=error, event="connection.failed"
             )
-        if self.service.draining:
-            self.service.changed.set()
-        elif not self._acceptor.watching:
-            self._room_again()  # until now it counted twice: as a connection, and as one being opened
+            self.service.remove(protocol)
 
     # ------------------------------------------------------------------ the clock
 
@@ -311,7 +306,7 @@ class Tasks:
         if service.connections:
             service.expire()
         pause = BEAT
-        if service.connections or self._opening or service.draining:
+        if service.connections or service.opening or service.draining:
             pause = min(TICK, max(SHORTEST_TICK, service.expire_requests()))
             self._lag.turned(pause)
         else:
@@ -364,7 +359,7 @@ class Tasks:
     async def _quiet(self, until: float) -> None:
         """Wait until nothing is left to do, a QUIT order, or the time (monotonic seconds)."""
         service = self.service
-        while service.connections or service.running or self._opening:
+        while service.connections or service.running or service.opening:
             left = until - time.monotonic()
             if left <= 0 or self.ctx.orders.stop is Stop.QUIT:
                 return

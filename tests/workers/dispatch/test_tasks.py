@@ -302,6 +302,38 @@ def test_worker_connections_bounds_what_is_accepted() -> None:
         assert Reader(late).answer().status == 200
 
 
+def test_a_connection_counts_once_from_its_acceptance_on() -> None:
+    """Siblings compare what they have with the number on the scoreboard, amid a burst, too."""
+    with serving(hello) as worker:
+        seen = []
+
+        def accept_five() -> None:
+            pairs = [socket.socketpair() for _ in range(5)]
+            for ours, theirs in pairs:
+                theirs.setblocking(False)
+                worker.tasks._adopt(theirs, None, worker.listener)
+                seen.append((worker.row[Word.CONNECTIONS], worker.tasks.service.load()))
+                clients.append(ours)
+
+        clients: list[socket.socket] = []
+        worker.tasks.loop.call_soon_threadsafe(accept_five)
+        worker.until(lambda: len(worker.tasks.service.connections) == 5)
+        assert seen == [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]
+        assert worker.row[Word.CONNECTIONS] == worker.tasks.service.load() == 5
+        for client in clients:
+            client.close()
+        worker.until(lambda: worker.row[Word.CONNECTIONS] == 0)
+
+
+def test_a_connection_that_cannot_be_taken_up_is_told_and_does_not_count() -> None:
+    with serving(hello) as worker, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as no_stream:
+        no_stream.setblocking(False)
+        worker.tasks.loop.call_soon_threadsafe(worker.tasks._adopt, no_stream, None, worker.listener)
+        worker.until(lambda: worker.log.at("error"))
+        worker.until(lambda: worker.row[Word.CONNECTIONS] == 0)
+        assert "could not be taken up" in worker.log.at("error")[0]
+
+
 def test_the_scoreboard() -> None:
     app = Gate()
     with serving(app) as worker:
