@@ -90,21 +90,23 @@ def conversation(pieces: Iterable[bytes], **bounds: Any) -> tuple[list[Event], b
     conn = connection(**bounds)
     events: list[Event] = []
     written = b""
-
-    def take(new: list[Event]) -> None:
-        nonlocal written
-        while new:
-            events.extend(new)
-            last = new[-1]
-            new = []
-            if isinstance(last, BadRequest):
-                written += conn.refuse(last)
-            elif isinstance(last, EndOfBody) or (isinstance(last, Request) and last.ended):
-                written += answer(conn)
-                if conn.keep_alive:
-                    new = conn.next_request()
-
     for piece in pieces:
-        take(conn.receive(piece))
-    take(conn.receive_eof())
+        written += converse(conn, conn.receive(piece), events)
+    written += converse(conn, conn.receive_eof(), events)
     return events, written
+
+
+def converse(conn: Http1Connection, new: list[Event], events: list[Event]) -> bytes:
+    """Answer what is complete in the `new` events, and what comes of that; they are added to `events`."""
+    written = b""
+    while new:
+        events.extend(new)
+        last = new[-1]
+        new = []
+        if isinstance(last, BadRequest):
+            written += conn.refuse(last)
+        elif isinstance(last, EndOfBody) or (isinstance(last, Request) and last.ended):
+            written += answer(conn)
+            if conn.keep_alive:
+                new = conn.next_request()
+    return written

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from arbiter.protocols.events import BadRequest, Data, EndOfBody, Event, Request
 from arbiter.protocols.fields import CONTROLS
-from tests.fakes.http1 import connection, conversation, head, story
+from tests.fakes.http1 import connection, conversation, converse, head, story
 from tests.fakes.oracle import beside_h11
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -118,6 +118,7 @@ def check(data: bytes, seed: int = 0) -> list[Event]:
             assert all(field.pair[0] not in (b"host", b"content-length") for field in event.trailers)
         elif isinstance(event, Data):
             assert 0 < len(event.data) <= LIMITS["body"]
+    check_repeated(data)
     check_memory(data)
     return events
 
@@ -152,6 +153,17 @@ def check_request(request: Request) -> None:
     )
     assert isinstance(again[0], Request), again[0].reason  # type: ignore[union-attr]
     assert [field.pair for field in again[0].fields] == [field.pair for field in request.fields]
+
+
+def check_repeated(data: bytes) -> None:
+    """What came before on a connection, be it the same, changes nothing."""
+    conn = connection(**LIMITS)
+    told: list[list[tuple[object, ...]]] = []
+    while len(told) < 4 and conn.keep_alive and conn._phase == 0 and not conn._empty_lines:
+        events: list[Event] = []
+        converse(conn, conn.receive(data), events)
+        told.append(list(story(events)))
+    assert all(one == told[0] for one in told), "what comes again is read in another way"
 
 
 def check_memory(data: bytes) -> None:
