@@ -52,7 +52,17 @@ from arbiter.link.spec import WorkerSpec
 from arbiter.link.stacks import DUMP_SIGNAL, StackFile
 from arbiter.observe import multiprocess
 from arbiter.observe.logs import Log, Logs
-from arbiter.workers import django_checks, django_lazy, doctor, hygiene, identity, orphan, process, verdict
+from arbiter.workers import (
+    ballast,
+    django_checks,
+    django_lazy,
+    doctor,
+    hygiene,
+    identity,
+    orphan,
+    process,
+    verdict,
+)
 
 UNMOVED = (
     signal.SIGHUP,
@@ -181,6 +191,7 @@ class Mold:
         unsafe = doctor.examine(own=self._own())
         pause.end()
         gc.freeze()  # the collector of a worker shall not touch, and so copy, what it shares
+        ballast.drop()
         return MoldReady(kind, unsafe, notes, time.monotonic() - self._began)
 
     def _own(self) -> set[int]:
