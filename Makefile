@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BIND ?= 127.0.0.1:8000
 SITE := examples/django_project
 
-.PHONY: help run test lint docs chaos losses autobahn clean
+.PHONY: help run test lint docs chaos losses bench autobahn clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 8
@@ -40,6 +40,9 @@ chaos: $(VENV)/.installed-test ## a minute on each worker kind of load amid kill
 
 losses: $(VENV)/.installed-test ## what reloads, recycling, stops and kills cost in requests, as a table
 	$(BIN)/python -m tests.chaos.losses $(LOSSES)
+
+bench: $(VENV)/.installed-test ## CPU time a request of each worker kind, and of peers (BENCH_PEERS=venv:venv)
+	BENCH_PEERS='$(BENCH_PEERS)' $(BIN)/python -m tests.bench $(BENCH)
 
 autobahn: $(VENV)/.installed-test ## the Autobahn|Testsuite against a WebSocket echo (needs Python 2.7)
 	$(BIN)/python -m tests.autobahn.run $(AUTOBAHN)
