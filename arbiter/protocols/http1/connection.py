@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from arbiter.protocols.events import BadRequest, EndOfBody, Event, Gone, Request
+from arbiter.protocols.events import BadRequest, Data, EndOfBody, Event, Gone, Request
 from arbiter.protocols.fields import Refusal
 from arbiter.protocols.http1.body import ChunkedBody, LengthBody
 from arbiter.protocols.http1.head import parse_head, parse_head_again, scan_head
@@ -157,6 +157,11 @@ class Http1Connection(Answer):
             if rest or self._eof:
                 self._hold(rest)
             return [request]
+        if len(rest) == request.length:  # all of it came with the head: there is nothing to keep count of
+            self._phase = _COMPLETE
+            if self._eof:
+                self._hold(b"")
+            return [request, Data(rest), EndOfBody([])]
         self._phase = _BODY
         self._body_open = True
         self._body = ChunkedBody(self._limits) if request.chunked else LengthBody(request.length)
