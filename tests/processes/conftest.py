@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.processes.installed import Installed
 from tests.processes.server import KINDS, Server
 
 
@@ -22,6 +23,12 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
             return stack.enter_context(Server(directory, *options, **how))
 
         yield start
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Installed:
+    """An installation for `serve(..., env={"PYTHONPATH": str(installed.link)})` that can be exchanged."""
+    return Installed(tmp_path)
 
 
 @pytest.fixture(params=list(KINDS))

@@ -12,10 +12,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from tests.processes.installed import Change, Installed
 from tests.processes.load import Load
 from tests.processes.server import DEADLINE, ROOT, WORKER, Held, Server, children_of, gone, until
 
@@ -25,6 +27,16 @@ TIMES = int(os.environ.get("ARBITER_UPGRADES", "1"))
 """How often to upgrade under load."""
 LOOKS = 20
 """At the number of descriptors, all of which must be equal."""
+
+
+@pytest.fixture
+def serve(serve: Serve) -> Serve:
+    """With a short soak, for each upgrade ends with a reload, and that is not what is tested here."""
+
+    def start(*options: str, **how: Any) -> Server:
+        return serve(*options, **{**how, "env": {"ARBITER_RELOAD_SOAK": "0.1", **how.get("env", {})}})
+
+    return start
 
 
 def upgrade(server: Server, expect: str = r"reload done: generation \d+", pid: int = 0) -> None:
@@ -44,40 +56,6 @@ def descriptors(pid: int) -> int:
 
     until(rests, "a constant number of descriptors")
     return seen[-1]
-
-
-Change = tuple[str, str, str]
-"""A file of the package, what stands there, and what shall."""
-
-
-class Installed:
-    """What is installed, as PYTHONPATH finds it behind a link that can be moved."""
-
-    def __init__(self, directory: Path) -> None:
-        self.link = directory / "current"
-        self._directory = directory
-        self.switch(ROOT)
-
-    def switch(self, to: Path) -> None:
-        fresh = self.link.with_suffix(".new")
-        fresh.symlink_to(to)
-        fresh.replace(self.link)
-
-    def copy(self, name: str, *changes: Change) -> None:
-        """Install a copy of arbiter in which files are changed."""
-        root = self._directory / name
-        shutil.copytree(ROOT / "arbiter", root / "arbiter", ignore=shutil.ignore_patterns("__pycache__"))
-        for file, old, new in changes:
-            path = root / "arbiter" / file
-            text = path.read_text()
-            assert old in text
-            path.write_text(text.replace(old, new))
-        self.switch(root)
-
-
-@pytest.fixture
-def installed(tmp_path: Path) -> Installed:
-    return Installed(tmp_path)
 
 
 BROKEN = "cli/main.py", "import json\n", "import json\nimport no_such_dependency\n"
