@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from types import ModuleType, TracebackType
 from typing import Any, Final, Literal, TypeAlias
 
+from arbiter.config.footprint import forget_listings
 from arbiter.config.nearest import nearest
 from arbiter.config.snapshot import Config
 from arbiter.errors import AppError
@@ -59,7 +60,7 @@ def prepare_paths(config: Config) -> None:
     wanted = list(dict.fromkeys([*config.pythonpath, config.chdir]))
     sys.path[:] = [*wanted, *(directory for directory in sys.path if directory not in wanted)]
     # What was found in a directory before the fork may be out of date: its time stamp is coarse.
-    importlib.invalidate_caches()
+    forget_listings()
 
 
 def dispatcher_name(app: Application, config: Config) -> Literal["sync", "threaded", "asgi"]:

@@ -11,7 +11,6 @@ helper function, loops over, or writes in capitals is its own affair.
 from __future__ import annotations
 
 import ast
-import importlib
 import importlib.util
 import os
 import sys
@@ -21,7 +20,7 @@ from dataclasses import dataclass, field
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
-from arbiter.config.footprint import Footprint
+from arbiter.config.footprint import Footprint, forget_listings
 from arbiter.config.gunicorn import FOREIGN
 from arbiter.config.nearest import nearest
 from arbiter.config.system import join
@@ -69,7 +68,7 @@ def execute(where: str, cwd: str) -> Executed:
     where: `PATH`, `file:PATH` or `python:MODULE`. cwd: where relative paths start.
     """
     footprint = Footprint()
-    importlib.invalidate_caches()
+    forget_listings()
     if where.startswith("python:"):
         with footprint.taken(cwd):
             path, package = _find_module(where[7:])

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from setproctitle import setproctitle
 
 from arbiter import hooks
+from arbiter.config.footprint import forget_listings
 from arbiter.config.snapshot import Config
 from arbiter.config.sources import Loader
 from arbiter.errors import ExitStatus, IdentityError, OperatorError
@@ -117,7 +118,7 @@ def slim() -> None:
     be kept for nothing; and what it has goes out of the collector's sight, whose marks would make every
     forked worker copy it.
     """
-    sys.path_importer_cache.clear()  # what lies in each directory that was searched for modules
+    forget_listings()
     gc.collect()
     gc.freeze()
     if sys.platform == "linux":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from arbiter.config.footprint import Footprint
+from arbiter.config.footprint import Footprint, forget_listings
 
 
 @pytest.fixture
@@ -93,3 +95,32 @@ def test_modules_of_the_library_and_of_packages_stay(tmp_path: Path) -> None:
     footprint.undo()
     assert "footprint_installed" in sys.modules
     del sys.modules["footprint_installed"]
+
+
+def test_a_module_that_has_just_come_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the directory has been looked into, and its time stamp is as it was."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    looked_into = os.stat(tmp_path)
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("footprint_late")
+    (tmp_path / "footprint_late.py").write_text("")
+    os.utime(tmp_path, ns=(looked_into.st_atime_ns, looked_into.st_mtime_ns))
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("footprint_late")
+    forget_listings()
+    importlib.import_module("footprint_late")
+    del sys.modules["footprint_late"]
+
+
+def test_a_configuration_file_loads_nothing_of_the_library(tmp_path: Path) -> None:
+    """An arbiter keeps what it has loaded for as long as it lives."""
+    (tmp_path / "a.conf.py").write_text("wsgi_app = 'a:b'\nworkers = 3\nkeepalive = 5\n")
+    program = (
+        "import sys, arbiter.cli.serving\n"
+        "from arbiter.config.sources import Loader\n"
+        "before = set(sys.modules)\n"
+        f"assert Loader({{'config': 'a.conf.py'}}, {{}}, {str(tmp_path)!r}).load().workers == 3\n"
+        "print(sorted(set(sys.modules) - before))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("['__config__']\n", "")
