@@ -184,6 +184,21 @@ def test_a_worker_that_cannot_be_forked(watch: Watch, mold: Sender) -> None:
     worker.close()
 
 
+def test_of_workers_that_were_forked_together_one_fails(watch: Watch, mold: Sender) -> None:
+    """A mold does not know how far the process between has come: who was announced exists."""
+    first, second = expected(watch, 2), expected(watch, 3)
+    pid = spawn.fork(idle)
+    mold.send(Spawned(2, pid))
+    mold.send(SpawnFailed(2, "no memory"))
+    mold.send(SpawnFailed(3, "no memory"))
+    seen = until(watch, lambda event: isinstance(event, ev.ForkFailed))
+    assert seen == [ev.Forked(2, pid), ev.ForkFailed(3, "no memory")]
+    watch.send(2, signal.SIGKILL)
+    until(watch, lambda event: event == ev.Gone(2, signal.SIGKILL))
+    first.close()
+    second.close()
+
+
 def test_workers_of_a_dead_mold_come_or_do_not(watch: Watch) -> None:
     """The process between outlives the mold for a moment: what it has announced counts."""
     receiver, theirs = channel()
