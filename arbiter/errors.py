@@ -150,4 +150,11 @@ class ResponseError(ArbiterError, RuntimeError):
 
 
 class PeerGone(ArbiterError, ConnectionError):
-    """The client has gone; raised into an application that goes on sending (an OSError, as ASGI 2.4 asks)."""
+    """The client has gone; raised into an application that goes on sending (an OSError, as ASGI 2.4 asks).
+
+    unsent: how many bytes of what was to be written have certainly not left.
+    """
+
+    def __init__(self, reason: str, unsent: int = 0) -> None:
+        super().__init__(reason)
+        self.unsent = unsent

@@ -59,7 +59,7 @@ class Wire(Protocol):
         """Queue bytes for the client."""
 
     def writelines(self, pieces: list[bytes]) -> None:
-        """As `write`, for several pieces at once; none of them is copied that the socket takes."""
+        """As `write`, for several pieces at once, which are better not copied into one."""
 
     async def drained(self) -> None:
         """Wait until the client has taken enough of what is queued, or is gone."""
@@ -367,19 +367,20 @@ class HttpCycle:
             self._write_part(data, bool(more))
             return
         wire = self._wire
-        size = len(data)
-        if size >= LARGE:
+        if len(data) >= LARGE:
             self._write_pieces(data, False)
         else:
+            http = self._http
             try:
-                out = self._http.body(data, False)
+                out = http.body(data, False)
             except ResponseError:
                 self._misframed()
                 raise
+            if not http.no_body:
+                self.sent += len(data)
             if out:
                 write = wire.write
                 write(out)
-        self.sent += size
         self.stage = DONE
         if self._waiters:
             self._wake()
@@ -388,18 +389,21 @@ class HttpCycle:
     def _write_part(self, data: bytes, more: bool) -> None:
         """A part after which something follows, be it only trailers."""
         self._write_pieces(data, True)
-        self.sent += len(data)
         self.stage = BODY if more else TRAILERS
 
     def _write_pieces(self, data: bytes, more: bool) -> None:
+        http = self._http
         try:
-            pieces = self._http.pieces(data, more)
+            pieces = http.pieces(data, more)
         except ResponseError:
             self._misframed()
             raise
-        if len(data) >= LARGE:
-            self._wire.writelines(pieces)
-        elif out := b"".join(pieces):
+        if not http.no_body:
+            self.sent += len(data)
+            if len(data) >= LARGE:
+                self._wire.writelines(pieces)
+                return
+        if out := b"".join(pieces):
             self._wire.write(out)
 
     def _misframed(self) -> None:

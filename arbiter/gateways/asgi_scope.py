@@ -130,14 +130,14 @@ def http_scope(base: Scope, request: Request, root: RootPath, state: dict[str, A
     `state` is the lifespan state; the scope gets a shallow copy of it (specs/lifespan.rst).
     """
     kept = request.kept
-    known = kept[0] if kept is not None else None
+    known = kept.gateway if kept is not None else None
     if known is None:
         scope = base.copy()
         pairs: Iterable[tuple[bytes, bytes]] = map(_PAIR, request.fields)
         _add_target(scope, request, root)
         if kept is not None:
             pairs = tuple(pairs)
-            kept[0] = scope.copy(), pairs, request.method, request.target, root
+            kept.gateway = scope.copy(), pairs, request.method, request.target, root
     else:
         last, pairs, method, target, mounted = known
         scope = last.copy()

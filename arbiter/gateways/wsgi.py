@@ -43,7 +43,7 @@ class Channel(Protocol):
         """Send, or keep and send later; raises `PeerGone` when there is nobody any more."""
 
     def writelines(self, pieces: list[bytes]) -> None:
-        """As `write`, for several pieces at once; none of them is copied that the socket takes."""
+        """As `write`, for several pieces at once, which are better not copied into one."""
 
     def file_part(self, file: Any) -> FilePart | None:
         """Take hold of what a file has from its current offset on; None if it is not a file on disk."""
@@ -101,8 +101,6 @@ class _Statuses(dict[str, tuple[int, bytes]]):
 class _Fields(Memo[tuple[str, str], AnswerField]):
     """Header tuples as applications give them, to checked lines."""
 
-    LONGEST = 128
-
     __slots__ = ()
 
     def make(self, key: tuple[str, str]) -> AnswerField:
@@ -117,7 +115,10 @@ class _Fields(Memo[tuple[str, str], AnswerField]):
             raise ResponseError(f"the header {name!r} cannot be encoded: {error}") from None
 
     def keeps(self, key: tuple[str, str], value: AnswerField) -> bool:
-        return worth_keeping(value, self.LONGEST)
+        name, text = key
+        if type(key) is not tuple or type(name) is not str or type(text) is not str:
+            return False  # a subclass may be equal to what it is not
+        return worth_keeping(name.encode("ascii"), len(name) + len(text), value)
 
 
 _STATUSES: Final = _Statuses()
@@ -199,8 +200,8 @@ class Call:
                 ):
                     if size < LARGE:
                         wire = http.body(data, False)
+                        self.sent += size
                         self.channel.write(wire)
-                        self.sent += size  # afterwards: who has gone was sent nothing
                     else:
                         self._send(data, False)
                 else:
@@ -228,12 +229,13 @@ class Call:
             self._fault("the body is longer than its Content-Length; the rest was not sent", None)
             data = data[:left]
         pieces = http.pieces(data, more)
-        if not http.no_body and len(data) >= LARGE:
-            self.channel.writelines(pieces)
-        elif wire := b"".join(pieces):
-            self.channel.write(wire)
         if not http.no_body:
             self.sent += len(data)
+            if len(data) >= LARGE:
+                self.channel.writelines(pieces)
+                return
+        if wire := b"".join(pieces):
+            self.channel.write(wire)
 
     def _iterate(self, result: Iterable[bytes]) -> None:
         if result is None:
@@ -300,6 +302,7 @@ class Call:
         """Answer 500 if nothing is out yet, else leave a visible break."""
         http = self.http
         if isinstance(error, PeerGone):
+            self.sent = max(0, self.sent - error.unsent)
             self._break(str(error) or "the client is gone")
             status = error.status if isinstance(error, BodyBroken) else 0
         else:

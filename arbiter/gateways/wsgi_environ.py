@@ -124,13 +124,13 @@ def build_environ(template: Environ, request: Request, stream: Any, length: int 
     other.
     """
     kept = request.kept
-    known = kept[0] if kept is not None else None
+    known = kept.gateway if kept is not None else None
     if known is None:
         environ = template.copy()
         _add_fields(environ, request)
         _add_target(environ, request)
         if kept is not None:
-            kept[0] = environ.copy(), request.method, request.target
+            kept.gateway = environ.copy(), request.method, request.target
     else:
         last, method, target = known
         environ = last.copy()

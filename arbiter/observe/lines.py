@@ -54,7 +54,7 @@ class Source:
         self._names: dict[str, Any] = atoms.names()
         self._template = ""
         self._count = 0
-        self._known: dict[str, str] = {}
+        self._said: dict[str, str] = {}
         self._choose(choice)
 
     def _line(self, text: str) -> None:
@@ -88,11 +88,11 @@ class Source:
         if not wanted:
             return
         found = {name: f"f{number}" for number, name in enumerate(wanted)}
-        self._known = {text: f"k{number}" for number, text in enumerate(said)}
+        self._said = {text: f"k{number}" for number, text in enumerate(said)}
         self._names["wanted"] = frozenset(ast.literal_eval(name) for name in wanted)
         self._line("kept = request.kept")
-        self._line("known = None if kept is None else kept[1]")
-        self._line("if known is None:")
+        self._line("said = None if kept is None else kept.log")
+        self._line("if said is None:")
         self._line(f"    {' = '.join(found.values())} = None")
         self._line("    for field in request.fields:")
         self._line("        pair = field[0]")
@@ -100,9 +100,9 @@ class Source:
         for number, (name, variable) in enumerate(found.items()):
             self._line(f"            {'elif' if number else 'if'} pair[0] == {name}: {variable} = pair[1]")
         values = "".join(_GET.sub(lambda get: found[get[1]], text) + ", " for text in said)
-        self._line(f"    known = ({values})")
-        self._line("    if kept is not None: kept[1] = known")
-        self._line(f"{', '.join(self._known.values())}, = known")
+        self._line(f"    said = ({values})")
+        self._line("    if kept is not None: kept.log = said")
+        self._line(f"{', '.join(self._said.values())}, = said")
 
     def add_text(self, pieces: list[str | tuple[str, str]]) -> None:
         """The pieces of a format of gunicorn's language."""
@@ -114,7 +114,7 @@ class Source:
             if isinstance(piece, str):
                 self._text(piece)
             elif piece[1]:
-                self._value(f"{piece[1]!r} % ({self._known.get(piece[0], piece[0])},)")
+                self._value(f"{piece[1]!r} % ({self._said.get(piece[0], piece[0])},)")
             else:
                 self._value(piece[0])
 
@@ -147,7 +147,7 @@ class Source:
 
     def _value(self, expression: str) -> None:
         """Simple expressions stand in the f-string itself, which cannot hold all (PEP 701 is of 3.12)."""
-        expression = self._known.get(expression, expression)
+        expression = self._said.get(expression, expression)
         if expression.startswith("f'"):  # of our own: no quotes within
             self._template += expression[2:-1]
         elif expression == "'-'":

@@ -27,10 +27,22 @@ class Field(NamedTuple):
     text: str
 
 
+class Kept:
+    """What was made of field lines that come again: a place for the gateway and one for the worker's access
+    log, of which there is one. None at first.
+    """
+
+    __slots__ = ("gateway", "log")
+
+    def __init__(self) -> None:
+        self.gateway: Any = None
+        self.log: Any = None
+
+
 class Request:
     """The head of a request; `ended` tells that no body follows (no `Data`, no `EndOfBody`).
 
-    Nobody changes one: the next request of a connection, if it is the same, may be the same object.
+    Nobody changes what one says: the next request of a connection, if it is the same, may be the same object.
     """
 
     __slots__ = (
@@ -77,10 +89,8 @@ class Request:
     ended: bool
     """The request is complete: it has no body."""
 
-    kept: list[Any] | None
-    """Of a request whose field lines were those of the one before: two places, shared by all that have them,
-    for what the gateway and the access log made of them (None at first). None for any other request.
-    """
+    kept: Kept | None
+    """Shared by the requests of a connection whose field lines were the same; None for any other."""
 
     def with_fields(self, fields: list[Field]) -> Request:
         """A request like this one, but for its fields."""

@@ -88,13 +88,18 @@ def environ_key(name: bytes) -> str:
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") and b"_" not in name else "HTTP_" + key
 
 
+def may_be_secret(name: bytes) -> bool:
+    """Whether the values of a (lower-cased) field name are, or may be, credentials."""
+    return any(hint in name for hint in _SECRET_HINTS)
+
+
 def _classify(name: bytes) -> _Name:
     lower = name.lower()
     kind = _KINDS.get(lower, 0)
     if not kind:
         if b"_" in lower:
             kind = UNDERSCORE
-        elif any(hint in lower for hint in _SECRET_HINTS):
+        elif may_be_secret(lower):
             kind = SECRET
         elif lower.startswith(b"x-forwarded-"):
             kind = FORWARDING

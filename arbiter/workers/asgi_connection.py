@@ -76,8 +76,15 @@ class AsgiConnection(asyncio.Protocol):
     # ------------------------------------------------------------------ writing
 
     def writelines(self, pieces: list[bytes]) -> None:
-        """As `write`, for several pieces at once, by one gathering system call."""
-        self.transport.writelines(pieces)
+        """As `write`, for several pieces at once; by one gathering system call where the loop does that well.
+
+        asyncio's own transports of Python 3.12 and 3.13 neither pause their protocol in writelines() nor
+        stand a connection that was lost (CVE-2024-12254).
+        """
+        if self.service.gathers:
+            self.transport.writelines(pieces)
+        else:
+            self.write(b"".join(pieces))
 
     def pause_writing(self) -> None:
         """asyncio: more is queued than the high-water mark allows."""

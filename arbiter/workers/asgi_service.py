@@ -133,6 +133,8 @@ class Service:
         """The lifespan state; every scope gets a shallow copy."""
         self.sendfile = bool(config.sendfile)
         self.start = Starter(loop).best
+        self.gathers = type(loop).__module__.partition(".")[0] == "uvloop"
+        """Several pieces are better written at once than joined."""
         hooks = ctx.hooks
         self.observed = bool(hooks.pre_request or hooks.post_request or config.max_requests)
         """Somebody wants to know of every request besides scoreboard and access log."""

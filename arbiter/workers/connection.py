@@ -135,7 +135,7 @@ class Connection:
             except BlockingIOError:
                 sent = 0
             except OSError as error:
-                raise self.lost(error) from None
+                raise self.lost(error, len(data)) from None
             if sent == len(data):
                 return
             outbox = self.outbox = Outbox(self.terms.spool_directory)
@@ -147,18 +147,19 @@ class Connection:
         """As `write`, for several pieces at once, by one gathering system call."""
         outbox, sent = self.outbox, 0
         if outbox is None:
+            size = sum(map(len, pieces))
             try:
                 sent = self.sock.sendmsg(pieces)
             except BlockingIOError:
                 pass
             except OSError as error:
-                raise self.lost(error) from None
-            if sent == sum(map(len, pieces)):
+                raise self.lost(error, size) from None
+            if sent == size:
                 return
             outbox = self.outbox = Outbox(self.terms.spool_directory)
         for piece in pieces:
             if sent < len(piece):
-                outbox.add(piece[sent:])
+                outbox.add(memoryview(piece)[sent:] if sent else piece)
             sent = max(0, sent - len(piece))
         self._push(outbox)
 
@@ -175,8 +176,9 @@ class Connection:
             except BlockingIOError:
                 sent = 0
             except OSError as error:
+                unsent = len(head) + part.left
                 part.close()
-                raise self.lost(error) from None
+                raise self.lost(error, unsent) from None
             head = head[sent:]
         if self.outbox is None:
             self.outbox = Outbox(self.terms.spool_directory)
@@ -192,11 +194,12 @@ class Connection:
                 self._wait(select.POLLOUT, self.terms.times.send, "the client took nothing of its answer")
                 outbox.flush(self.sock)
         except EOFError as error:
-            raise PeerGone(str(error)) from None
-        except PeerGone:
+            raise PeerGone(str(error), outbox.left) from None
+        except PeerGone as gone:
+            gone.unsent = outbox.left
             raise
         except OSError as error:
-            raise self.lost(error) from None
+            raise self.lost(error, outbox.left) from None
         if not outbox:
             self.outbox = None
 
@@ -230,9 +233,9 @@ class Connection:
         return self.unsent < before
 
     @staticmethod
-    def lost(error: OSError) -> PeerGone:
+    def lost(error: OSError, unsent: int = 0) -> PeerGone:
         """What an error of the socket means."""
-        return PeerGone(f"the client is gone: {error.strerror or error}")
+        return PeerGone(f"the client is gone: {error.strerror or error}", unsent)
 
     # -- a body that is fetched while the application reads
 

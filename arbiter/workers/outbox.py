@@ -134,7 +134,7 @@ class Outbox:
         self.spooled = 0
         """Bytes that wait in a temporary file."""
         self._directory = directory
-        self._parts: deque[bytes | bytearray | FilePart] = deque()
+        self._parts: deque[bytes | bytearray | memoryview | FilePart] = deque()
         self._sent = 0
         """How much of the first part is out already, when it is a part in memory."""
 
@@ -151,7 +151,7 @@ class Outbox:
         """The producer has to wait before it may add more: neither memory nor the disk takes it."""
         return self.memory > MEMORY
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes | memoryview) -> None:
         """Keep bytes to send."""
         last = self._parts[-1] if self._parts else None
         beyond = isinstance(last, Spool) or self.memory + len(data) > MEMORY
@@ -169,7 +169,7 @@ class Outbox:
         else:
             self._parts.append(data if len(data) >= BLOCK else bytearray(data))
 
-    def _spool(self, last: bytes | bytearray | FilePart | None) -> Spool:
+    def _spool(self, last: bytes | bytearray | memoryview | FilePart | None) -> Spool:
         if isinstance(last, Spool):
             return last
         spool = Spool(self._directory)
@@ -207,7 +207,7 @@ class Outbox:
                 break
         return total
 
-    def _send_memory(self, sock: socket.socket, part: bytes | bytearray) -> int:
+    def _send_memory(self, sock: socket.socket, part: bytes | bytearray | memoryview) -> int:
         # The view must be gone before a bytearray may grow again.
         with memoryview(part) as whole, whole[self._sent : self._sent + BLOCK] as view:
             sent = sock.send(view)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from arbiter.observe.access import AccessLog, Choice, Exchange, open_access_log
 from arbiter.observe.logs import Log
+from arbiter.protocols import events
 from tests.fakes.exchanges import exchange, field, request
 
 GUNICORN = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
@@ -56,7 +57,7 @@ def test_the_date_follows_the_clock() -> None:
 def test_fields_that_come_again_are_read_once(format: str) -> None:
     """Only what is said of the fields is kept: the rest of each line is its own request's."""
     fields = [field("User-Agent", 'a"b'), field("X-Y", "z"), field("Authorization", "Basic YTpi")]
-    kept: list[Any] = [None, None]
+    kept = events.Kept()
     asked = [request(target, fields=fields, kept=kept) for target in ("/1", "/2", "/3")]
     alone = [request(target, fields=fields) for target in ("/1", "/2", "/3")]
     asked[2].fields = []

@@ -101,8 +101,20 @@ def test_pieces_that_the_socket_takes_in_part(ends: Ends) -> None:
 def test_pieces_for_nobody(ends: Ends) -> None:
     """http.md 35: a client that is gone is told of like in `write`."""
     ends.conn.sock.shutdown(socket.SHUT_WR)
-    with pytest.raises(PeerGone):
+    with pytest.raises(PeerGone) as gone:
         ends.conn.writelines([b"head", b"x" * 400_000])
+    assert gone.value.unsent == 400_004
+
+
+def test_what_a_client_that_leaves_was_not_sent(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """http.md 35: whatever had been taken counts, whatever waits in the outbox does not."""
+    monkeypatch.setattr(outbox, "SPOOL", 0)
+    taken = threading.Timer(0.05, lambda: (ends.read(100_000), ends.client.close()))
+    taken.start()
+    with pytest.raises(PeerGone) as gone:
+        ends.conn.writelines([b"head", b"x" * 20_000_000])
+    taken.join()
+    assert 0 < gone.value.unsent <= 20_000_004 - 100_000
 
 
 def test_producer_waits_past_all_bounds(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:

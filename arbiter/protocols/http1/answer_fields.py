@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable
 from typing import Final, TypeAlias
 
 from arbiter.errors import ResponseError
-from arbiter.protocols.fields import CONTROLS, is_token
+from arbiter.protocols.fields import CONTROLS, is_token, may_be_secret
 from arbiter.protocols.memo import Memo
 
 PLAIN, LENGTH, DATE, SERVER, UPGRADE, DROP, CLOSE = range(7)
@@ -31,11 +31,16 @@ _KINDS: Final = {
     b"te": DROP,
     b"connection": DROP,
 }
-_SECRET: Final = frozenset({b"set-cookie", b"location", b"authentication-info", b"www-authenticate"})
-"""Fields whose values are, or may hold, credentials: they stay nowhere longer than their answer."""
-_PASSING: Final = frozenset({b"date", b"etag", b"expires", b"last-modified", b"x-request-id"})
-"""Fields whose values seldom come again."""
+_CHANGING: Final = frozenset(
+    {
+        *(b"date", b"etag", b"expires", b"last-modified", b"x-request-id"),
+        *(b"location", b"content-location", b"refresh", b"link"),
+    }
+)
+"""Fields whose values seldom come again, or are addresses that may be signed."""
 _LENGTH_DIGITS: Final = 19
+LONGEST: Final = 256
+"""Bytes of name and value of a field that is remembered, at most."""
 _SHORT_LENGTH: Final = 4
 """Digits of a Content-Length that is worth remembering."""
 
@@ -60,24 +65,31 @@ def judge(name: bytes, value: bytes) -> AnswerField:
     return line, kind, length
 
 
-def worth_keeping(field: AnswerField, longest: int) -> bool:
-    """Whether a judged field is likely to come again as it is, and may be kept."""
-    line, kind, length = field
-    if len(line) > longest:
+def worth_keeping(name: bytes, size: int, field: AnswerField) -> bool:
+    """Whether a judged field is likely to come again as it is, and may be kept.
+
+    name: as it was given; size: of name and value. A credential stays nowhere longer than its answer.
+    """
+    _, kind, length = field
+    if size > LONGEST or kind >= DROP:
         return False
     if kind == LENGTH:
         return length < 10**_SHORT_LENGTH
-    name = line[: line.find(b":")].lower()
-    return name not in _SECRET and name not in _PASSING
+    lower = name.lower()
+    return lower not in _CHANGING and not may_be_secret(lower)
 
 
 def plain_lines(headers: Iterable[tuple[bytes, bytes]], dropped: Container[bytes] = ()) -> bytes:
     """The lines of an interim response or a trailer section, checked like those of an answer."""
     try:
-        judged = [judge(name, value) for name, value in headers if name.lower() not in dropped]
+        judged = [
+            judge(name, value)
+            for name, value in headers
+            if name.lower() not in _KINDS and name.lower() not in dropped
+        ]
     except (TypeError, ValueError, AttributeError) as error:
         raise ResponseError(f"the fields of a response are pairs: {error}") from error
-    return b"".join(line for line, kind, _ in judged if kind == PLAIN)
+    return b"".join(line for line, _, _ in judged)
 
 
 def _length_value(value: bytes) -> int:
@@ -93,8 +105,6 @@ def _says_close(value: bytes) -> bool:
 class AnswerFields(Memo[tuple[bytes, bytes], AnswerField]):
     """Pairs of bytes to their lines."""
 
-    LONGEST = 256
-
     __slots__ = ()
 
     def make(self, key: tuple[bytes, bytes]) -> AnswerField:
@@ -102,7 +112,10 @@ class AnswerFields(Memo[tuple[bytes, bytes], AnswerField]):
         return judge(name, value)
 
     def keeps(self, key: tuple[bytes, bytes], value: AnswerField) -> bool:
-        return worth_keeping(value, self.LONGEST)
+        # Nothing but plain bytes: a subclass may be equal to what it is not, and a memoryview holds more.
+        if type(key) is not tuple or type(key[0]) is not bytes or type(key[1]) is not bytes:
+            return False
+        return worth_keeping(key[0], len(key[0]) + len(key[1]), value)
 
 
 FIELDS: Final = AnswerFields()

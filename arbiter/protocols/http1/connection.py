@@ -74,7 +74,7 @@ class Http1Connection(Answer):
         self._lines: bytes | None = None
         """The field lines of the request `_before`."""
         self._seen = b""
-        """The whole head of a request with these lines; when it has come twice, `_again` is what it says."""
+        """The whole head of a request with these lines, b"" for none yet; `_again` is it if it came twice."""
         self._again: Request | None = None
         self._before: Request
         self.wants_read = True
@@ -121,6 +121,7 @@ class Http1Connection(Answer):
             if len(lines) <= _KEPT_LINES:
                 self._lines = lines
                 self._before = request
+                self._seen = b""
         elif end > _KEPT_HEAD:
             self._again = None
         elif data.startswith(self._seen) and len(self._seen) == end + 4:
@@ -144,11 +145,12 @@ class Http1Connection(Answer):
             request = parse_head(data[: end - 2], self._limits)
         except Refusal as refusal:
             return [self._close(refusal.fault)]
-        self._line_start = self._empty_lines = 0
+        self._line_start = 0
         self._held = b""
         return self._begin(request, data[end + 2 :])
 
     def _begin(self, request: Request, rest: bytes) -> list[Event]:
+        self._empty_lines = 0
         self.keep_alive = request.keep_alive
         self._http10 = request.version != "1.1"
         self._head_method = request.method == "HEAD"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from arbiter.protocols.events import Field, Request
+from arbiter.protocols.events import Field, Kept, Request
 from arbiter.protocols.fields import (
     CONNECTION,
     CONTENT_LENGTH,
@@ -95,7 +95,7 @@ def parse_head_again(line: bytes, before: Request) -> Request | None:
     if request.version != before.version or request.target[0] != _SLASH:
         return None
     if before.kept is None:
-        before.kept = [None, None]
+        before.kept = Kept()
     request.fields = before.fields
     request.length = before.length
     request.chunked = before.chunked

@@ -168,15 +168,15 @@ class Answer:
         """
         if self.started:
             raise ResponseError("a response was already started for this request")
-        line = None if reason else _STATUS_LINES.get(status)
-        lines = [_status_line(status, reason) if line is None else line]
+        status_line = None if reason else _STATUS_LINES.get(status)
+        lines = [_status_line(status, reason) if status_line is None else status_line]
         length = -1
         marks = 0
         try:
             for item in headers:
                 try:
                     line, kind, size = fields[item]
-                except TypeError:  # a pair that is a list, or a value that could still change
+                except (TypeError, ValueError):  # a list, a bytearray, a memoryview: it could still change
                     line, kind, size = fields.make(item)
                 if kind:
                     if kind == LENGTH:
@@ -257,7 +257,7 @@ class Answer:
         return b"".join(self.pieces(data, more))
 
     def pieces(self, data: bytes, more: bool) -> list[bytes]:
-        """As `body`, in pieces for one gathering write: a part of `LARGE` bytes is dearer to copy."""
+        """As `body`, in pieces (some of them may be empty): a part of `LARGE` bytes is dear to copy."""
         self._check_open()
         size = len(data)
         self._count(size, more)

@@ -193,6 +193,10 @@ def test_empty_lines_are_counted_anew_for_each_request() -> None:
         assert len(conn.receive(b"\r\n\r\n" + GET)) == 1
         answer(conn)
         assert conn.next_request() == []
+    for _ in range(9):  # as old clients do, one behind each body
+        assert len(conn.receive(POST + b"hello\r\n")) == 3
+        answer(conn)
+        assert conn.next_request() == []
 
 
 def test_a_refusal_behind_a_head_request_has_its_text() -> None:

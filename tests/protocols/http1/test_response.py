@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -171,14 +173,18 @@ def test_what_is_remembered_is_bounded() -> None:
     "field",
     [
         (b"Set-Cookie", b"session=x"),
+        (b"X-Subject-Token", b"x"),
         (b"Location", b"/reset?token=x"),
         (b"ETag", b'"1"'),
         (b"Content-Length", b"10000"),
         (b"x-long", b"v" * 300),
+        (b"Keep-Alive", b"v" * 100_000),
+        (b"x", memoryview(b"v" * 100_000)[:1]),
+        (b"x", type("Bytes", (bytes,), {})(b"v")),
     ],
 )
 def test_what_is_not_remembered(field: tuple[bytes, bytes]) -> None:
-    """Credentials, what is long, and what is another one next time."""
+    """Credentials, what is long, what is another one next time, and what is not plainly bytes."""
     FIELDS.forget()
     serving().respond(200, [field])
     assert not FIELDS
@@ -202,11 +208,12 @@ def test_a_remembered_field_is_judged_as_a_new_one(name: bytes, value: bytes) ->
 def test_a_value_that_can_change_is_read_anew() -> None:
     """asgi.md 39: a bytearray or a list is not what it was when its contents have changed."""
     value, pair = bytearray(b"1"), [b"y", b"1"]
-    serving().respond(200, [(b"x", value), pair])  # type: ignore[list-item]
+    headers: list[Any] = [(b"x", value), pair, (b"z", memoryview(value))]
+    serving().respond(200, headers)
     value[:], pair[1] = b"2", b"3"
     conn = serving()
-    conn.respond(200, [(b"x", value), pair])  # type: ignore[list-item]
-    assert lines_of(conn.body(b"", False))[1:3] == [b"x: 2", b"y: 3"]
+    conn.respond(200, headers)
+    assert lines_of(conn.body(b"", False))[1:4] == [b"x: 2", b"y: 3", b"z: 2"]
 
 
 # ---- status line
