@@ -1,7 +1,8 @@
-"""How evenly workers share connections, as a table: `python -m tests.balance [-w 4 -w 8] [kind ...]`.
+"""How evenly workers share connections, as a table: `python -m tests.balance [-w 4 -w 8] [-n 10] [kind ...]`.
 
 Short connections: one request each, by eight clients at a time. Kept ones: opened in a burst, and one after
 the other, one request each, then held. The share of a worker is the part of the requests that it answered.
+With -n, the largest and the smallest share that any worker had in so many runs.
 """
 
 from __future__ import annotations
@@ -94,33 +95,40 @@ def _ask_all(socks: list[socket.socket]) -> Shares:
 
 LOADS: dict[str, Callable[[tuple[str, int]], Shares]] = {
     "3000 short": lambda address: short(address, 3000),
+    "100 kept, burst": lambda address: burst(address, 100),
     "200 kept, burst": lambda address: burst(address, 200),
     "400 kept, burst": lambda address: burst(address, 400),
     "400 kept, paced": lambda address: paced(address, 400),
 }
 
 
-def measure(kind: str, workers: int) -> Iterator[tuple[str, list[float]]]:
-    """Each load's name and the workers' shares of it in percent, the largest first."""
+def measure(kind: str, workers: int, times: int = 1) -> Iterator[tuple[str, list[float]]]:
+    """Each load's name and the workers' shares of it in percent, the largest first; of several runs, the
+    largest and the smallest.
+    """
     threads = ["--threads", "4"] if kind == "threaded" else []
     with tempfile.TemporaryDirectory() as directory:
         options = ["-k", kind, "-w", str(workers), *threads, "--backlog", "2048", f"{APPS[kind]}:application"]
         for name, load in LOADS.items():
-            with Server(Path(directory), *options) as server:
-                shares = load((server.host, server.port))
-                counts = sorted((shares.get(pid, 0) for pid in server.workers()), reverse=True)
-                yield name, [100 * count / sum(counts) for count in counts]
+            runs = []
+            for _ in range(times):
+                with Server(Path(directory), *options) as server:
+                    counts = load((server.host, server.port))
+                    shares = [100 * counts.get(pid, 0) / counts.total() for pid in server.workers()]
+                    runs.append(sorted(shares, reverse=True))
+            yield name, runs[0] if times == 1 else [max(map(max, runs)), min(map(min, runs))]
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-w", "--workers", type=int, action="append")
+    parser.add_argument("-n", "--times", type=int, default=1)
     parser.add_argument("kinds", nargs="*", default=list(APPS))
     given = parser.parse_args()
     for kind in given.kinds:
         for workers in given.workers or [4, 8]:
-            for name, shares in measure(kind, workers):
+            for name, shares in measure(kind, workers, given.times):
                 text = " ".join(f"{share:5.1f}" for share in shares)
                 print(f"{kind:9}{workers} workers  {name:18}{text}", flush=True)
 

@@ -69,7 +69,9 @@ class Word(enum.IntEnum):
     STARTED_NS = 19  # monotonic; when the process began
     DURATION_NS = 20  # of all requests together
     LOG_LEVEL = 21  # written by the arbiter before it says "reopen the logs"; 0: as configured
-    ACCEPTING = 22  # it watches its listeners
+    ACCEPTING = (
+        22  # 1: it watches its listeners, or will in no time; else since when it does not (monotonic ns)
+    )
     FETCHING = 23  # requests whose application fetches the body itself, at its client's pace
     LATENCY = 64  # LATENCY_BUCKETS words
     LANES = 128  # LANES times: since when (monotonic ns, 0 = free), length of the text, the text

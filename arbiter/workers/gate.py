@@ -25,14 +25,17 @@ TOLERATED: Final = 3
 """Connections more than a sibling has at which a worker does not step back; an eighth of its own, if more."""
 LOOK: Final = 0.001
 """Seconds between two looks at the siblings while stepping back: the shortest sleep of an event loop."""
-LONGEST: Final = 0.01
-"""Seconds after which a worker takes a connection again, whatever the siblings have done."""
+LOOKS: Final = 10
+"""Looks after which a worker takes a connection again, whatever the siblings have done. Counted and not
+timed: while it gets no processor for a look, they get none for a connection."""
 AGAIN: Final = 4
 """How many times as far it must be ahead before it steps back once more for a sibling that took nothing."""
 PATIENCE: Final = 0.1
 PATIENCE_SHARE: Final = 0.05
 """Seconds for which a worker may have stepped back while connections went on waiting, and how much of all
 time may be spent so in the long run."""
+BRIEF: Final = 0.01
+"""Seconds for which a sibling may be busy with its requests and counts all the same."""
 FRESH: Final = 1.0
 """Seconds after which it is looked up again who the siblings are."""
 ASKED: Final = 8
@@ -81,7 +84,7 @@ class Gate:
     """One worker's view of its siblings.
 
     row: the worker's own; load: how many connections it has. away: a sibling with a request in work takes no
-    connection meanwhile (sync workers); most requests are over within `LONGEST`.
+    connection meanwhile (sync workers).
     """
 
     def __init__(
@@ -103,13 +106,13 @@ class Gate:
         self._looked = -FRESH
         self._favoured: list[_Favoured] = []
         self._doubts: dict[int, _Doubt] = {}
-        self._since = 0.0
+        self._looks = 0
         self._patience = PATIENCE
         self._patience_at = clock()
 
     def accepting(self, yes: bool) -> None:
         """Tell the siblings whether this worker watches its listeners, or will within milliseconds."""
-        self._row.words[_ACCEPTING] = yes
+        self._row.words[_ACCEPTING] = 1 if yes else int(self._clock() * 1e9)
 
     @property
     def relay(self) -> Relay:
@@ -128,24 +131,25 @@ class Gate:
 
     def after_accept(self) -> Turn:
         """The worker has taken a connection: whose is the next?"""
-        self._since = now = self._clock()
+        now = self._clock()
         self._look_up(now)
         load = self._load()
         most, self._favoured = self._compare(load)
         if not self._favoured or not self._patient(now):
             return Turn.LAST if most > 0 else Turn.OWN
+        self._looks = 0
         return Turn.THEIRS
 
     def stay_back(self, waiting: bool) -> bool:
-        """Whether a worker that has stepped back goes on doing so: there are connections `waiting`, siblings
-        still have fewer, and there is time.
+        """Asked at every look: whether to go on stepping back, as there are connections `waiting`, siblings
+        still have fewer, and it has not been for too long.
         """
         if not waiting:
             return False
-        spent = self._clock() - self._since
-        if spent < LONGEST and self._compare(self._load())[1]:
+        self._looks += 1
+        self._patience -= LOOK
+        if self._looks < LOOKS and self._compare(self._load())[1]:
             return True
-        self._patience -= spent
         for words, excess, accepted in self._favoured:
             if words[_ACCEPTED] == accepted:
                 self._doubts[words[_PID]] = _Doubt(AGAIN * excess, accepted)
@@ -174,18 +178,23 @@ class Gate:
             siblings = [*siblings[self._turn :], *siblings[: self._turn]][:ASKED]
         tolerated = max(TOLERATED, load >> 3)
         most, favoured = 0, []
-        for words in self._would_take(siblings, self._clock() - LONGEST):
+        for words in self._would_take(siblings, self._clock() - BRIEF):
             excess = load - words[_CONNECTIONS]
             most = max(most, excess)
             if excess > tolerated and not self._doubted(words, excess):
                 favoured.append(_Favoured(words, excess, words[_ACCEPTED]))
         return most, favoured
 
-    def _would_take(self, siblings: Sequence[memoryview], busy_since: float) -> Iterator[memoryview]:
-        """Those of the siblings that take connections, and have not been `busy_since` then or earlier."""
-        busy = int(busy_since * 1e9) if self._away else 0
+    def _would_take(self, siblings: Sequence[memoryview], then: float) -> Iterator[memoryview]:
+        """Those of the siblings that take connections, or did so `then` and are only busy since."""
+        busy = int(then * 1e9)
         for words in siblings:
-            if words[_ACCEPTING] and words[_STATE] == _READY and not 0 < words[_FIRST_LANE] <= busy:
+            accepting = words[_ACCEPTING]
+            if (
+                words[_STATE] == _READY
+                and (accepting == 1 or accepting > busy)
+                and not (self._away and 0 < words[_FIRST_LANE] <= busy)
+            ):
                 yield words
 
     def _doubted(self, words: memoryview, excess: int) -> bool:

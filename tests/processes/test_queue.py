@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import os
 import random
+import signal
 from collections.abc import Callable
 
 from tests.processes.client import DEADLINE, Client
@@ -61,3 +63,16 @@ def test_a_worker_that_is_told_to_go_does_not_take_a_wake_up_along(serve: Serve,
             lambda mark=mark: server.get(timeout=DEADLINE) and "ended" in "\n".join(server.log.lines[mark:]),
             "the end of the worker that was replaced",
         )
+
+
+def test_stopped_workers_keep_no_connection_waiting(serve: Serve, options: list[str]) -> None:
+    """Neither by a wake-up that is spent on them, nor because they have the fewest connections."""
+    server = serve("-w", "3", "--timeout", "600", "--keep-alive", "600", *options)
+    stopped = sorted(server.workers())[:2]
+    with contextlib.ExitStack() as stack:
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+            stack.callback(os.kill, pid, signal.SIGCONT)
+        for _ in range(40):
+            client = stack.enter_context(Client((server.host, server.port), timeout=DEADLINE))
+            assert client.get("/").status == 200

@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 
 from arbiter.link.relay import SUPPORTED
 from arbiter.link.scoreboard import Scoreboard, State, Word
-from arbiter.workers.gate import ASKED, FRESH, LONGEST, LOOK, PATIENCE, PATIENCE_SHARE, TOLERATED, Gate, Turn
+from arbiter.workers.gate import (
+    ASKED,
+    BRIEF,
+    FRESH,
+    LOOK,
+    LOOKS,
+    PATIENCE,
+    PATIENCE_SHARE,
+    TOLERATED,
+    Gate,
+    Turn,
+)
 from tests.fakes.crowd import Crowd
 from tests.ready import ready
 
@@ -109,7 +120,7 @@ def test_what_waits_does_not_wait_long() -> None:
     bench = Bench()
     assert bench.after(100, 0, 90) is Turn.THEIRS
     bench.take(1)
-    assert bench.stays() == pytest.approx(LONGEST, abs=LOOK)
+    assert bench.stays() == pytest.approx(LOOKS * LOOK)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +137,15 @@ def test_who_takes_nothing_does_not_count(word: Word, value: int) -> None:
     assert not bench.gate.stay_back(waiting=True), "it has become so meanwhile"
 
 
-@pytest.mark.parametrize(("age", "counts"), [(LONGEST / 2, True), (LONGEST * 2, False)])
+@pytest.mark.parametrize(("age", "counts"), [(BRIEF / 2, True), (BRIEF * 2, False)])
+def test_a_sibling_that_has_been_full_for_long_does_not_count(age: float, counts: bool) -> None:
+    """All threads have a request; most are over before the others have taken all there is."""
+    bench = Bench(1)
+    bench.board.row(1).words[Word.ACCEPTING] = int((bench.now - age) * 1e9)
+    assert bench.after(50, 0) is (Turn.THEIRS if counts else Turn.OWN)
+
+
+@pytest.mark.parametrize(("age", "counts"), [(BRIEF / 2, True), (BRIEF * 2, False)])
 def test_a_sync_sibling_that_is_long_in_a_request_does_not_count(age: float, counts: bool) -> None:
     """A short request is over before the others have taken all there is."""
     for away in (True, False):
@@ -171,7 +190,7 @@ def test_patience_has_an_end_and_comes_back_slowly() -> None:
         if bench.after(1000, 0) is Turn.THEIRS:
             bench.board.row(1).add(Word.ACCEPTED)
             held_up += bench.stays()
-    assert PATIENCE <= held_up <= PATIENCE + 20 * PATIENCE_SHARE + LONGEST
+    assert PATIENCE <= held_up <= PATIENCE + 20 * PATIENCE_SHARE + LOOKS * LOOK
 
 
 def test_new_siblings_are_seen_before_long() -> None:
@@ -197,7 +216,7 @@ def test_of_many_siblings_a_few_are_asked_each_in_its_turn() -> None:
 def test_the_siblings_are_told_who_accepts() -> None:
     bench = Bench()
     bench.gate.accepting(False)
-    assert bench.board.row(0)[Word.ACCEPTING] == 0
+    assert bench.board.row(0)[Word.ACCEPTING] == bench.now * 1e9
     bench.gate.accepting(True)
     assert bench.board.row(0)[Word.ACCEPTING] == 1
 
@@ -208,8 +227,8 @@ def test_a_sibling_is_woken_if_one_would_take_a_connection() -> None:
     bench.gate.pass_on()
     assert ready([bench.board.relay], 0)
     bench.board.relay.take()
-    bench.board.row(1).words[Word.ACCEPTING] = 0  # full
-    bench.board.row(2).begin("GET", b"/", 1)  # at work
+    bench.board.row(1).words[Word.ACCEPTING] = int(bench.now * 1e9)  # full
+    bench.board.row(2).begin("GET", b"/", int(bench.now * 1e9))  # at work
     bench.gate.pass_on()
     assert not ready([bench.board.relay], 0)
 
@@ -276,7 +295,7 @@ def test_stopped_workers_are_waited_for_a_few_times(seed: int, stopped: set[int]
         machine.run(5)
         assert sum(machine.held) == 200
         assert points(machine.held[: 4 - len(stopped)]) <= 5
-        assert max(machine.waits) < 5 * LONGEST
+        assert max(machine.waits) < 5 * LOOKS * LOOK
 
 
 @pytest.mark.parametrize("seed", range(3))
