@@ -148,6 +148,16 @@ class Acceptor:
         else:
             self._take(source)
 
+    def look(self) -> None:
+        """Take what waits though nobody has come for it; to be called now and then.
+
+        The kernel's one wake-up for a connection is spent on a worker even if that is stopped before it has
+        run, and the connection would wait for the next one to come.
+        """
+        if self.watching and self._waits.poll(0):
+            for listener in self.listeners:
+                self._take(listener)
+
     def _take(self, listener: socket.socket) -> None:
         if not self.watching:
             self.offer()  # the loop saw it before this worker was full, or told to go

@@ -183,6 +183,7 @@ class Core(Conversations):
             for call in due:
                 call()
         self._set_timeout(now)
+        self.acceptor.look()
 
     # -- accepting
 

@@ -169,6 +169,18 @@ def test_a_sibling_was_faster(bench: Bench) -> None:
     assert bench.acceptor.watching
 
 
+def test_a_connection_for_which_nobody_came_is_taken_at_the_next_look(bench: Bench) -> None:
+    bench.acceptor.look()
+    assert bench.taken == []
+    bench.wait(1)
+    bench.acceptor.look()
+    assert len(bench.taken) == 1
+    bench.acceptor.suspend()
+    bench.wait(1)
+    bench.acceptor.look()
+    assert len(bench.taken) == 1
+
+
 def test_listeners_are_registered_anew_now_and_then(bench: Bench) -> None:
     """spec/supervision.md fact 3: or one worker of eight gets 88 % of the connections."""
     bench.watch.events.clear()

@@ -14,6 +14,7 @@ import pytest
 
 from arbiter.link.scoreboard import Scoreboard, State, Word
 from arbiter.workers.dispatch.turns import Turns
+from arbiter.workers.loop import EXCLUSIVE, READ
 from tests.fakes.workers import Served, listen
 from tests.fakes.wsgi_apps import descriptors, eventually, hello, same, seen, show
 
@@ -46,6 +47,17 @@ def test_connections_above_the_bound_wait(serve: Any) -> None:
     assert served.row[Word.CONNECTIONS] == 2
     held[0].sock.close()
     assert third.reply().body == b"hello"
+
+
+def test_a_wake_up_that_never_came_is_made_good(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arbiter.workers.core.BEAT", 0.02)
+    served = serve(hello)
+    [number] = (fd for fd in served.dispatcher._listeners if fd != served.board.relay.fileno())
+    served.dispatcher.poller.unregister(number)
+    client = served.connect()
+    client.request()
+    assert client.reply().status == 200
+    served.dispatcher.poller.register(number, READ | EXCLUSIVE)
 
 
 @pytest.mark.parametrize("busy", [False, True])

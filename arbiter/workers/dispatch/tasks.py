@@ -312,6 +312,7 @@ class Tasks:
         else:
             self._lag.rest()
         self._timer = self.loop.call_later(pause, self._tick)
+        self._acceptor.look()
 
     def _wake_up(self) -> None:
         """The first connection after a pause: the clock is stale and slow."""

@@ -302,6 +302,23 @@ def test_worker_connections_bounds_what_is_accepted() -> None:
         assert Reader(late).answer().status == 200
 
 
+def test_a_wake_up_that_never_came_is_made_good(loop_kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arbiter.workers.dispatch.tasks.BEAT", 0.02)
+    with serving(hello, asgi_loop=loop_kind) as worker:
+        deaf = threading.Event()
+
+        def do_not_listen() -> None:
+            for source in worker.tasks._acceptor._sources():
+                worker.tasks._readers.unwatch(source.fileno())
+            deaf.set()
+
+        worker.tasks.loop.call_soon_threadsafe(do_not_listen)
+        assert deaf.wait(PATIENCE)
+        client = worker.connect()
+        client.sendall(request())
+        assert Reader(client).answer().status == 200
+
+
 def test_a_connection_counts_once_from_its_acceptance_on() -> None:
     """Siblings compare what they have with the number on the scoreboard, amid a burst, too."""
     with serving(hello) as worker:
