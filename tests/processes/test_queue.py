@@ -66,7 +66,7 @@ def test_a_worker_that_is_told_to_go_does_not_take_a_wake_up_along(serve: Serve,
 
 
 def test_stopped_workers_keep_no_connection_waiting(serve: Serve, options: list[str]) -> None:
-    """Neither because they have the fewest, nor for longer than until the next look by a wake-up spent on them."""
+    """Neither because they have the fewest, nor, beyond the next look, by a wake-up that is spent on them."""
     server = serve("-w", "3", "--timeout", "600", "--keep-alive", "600", *options)
     stopped = sorted(server.workers())[:2]
     with contextlib.ExitStack() as stack:
