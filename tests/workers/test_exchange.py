@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 import threading
@@ -185,6 +186,20 @@ def test_the_line_of_a_client_that_leaves(serve: Any, leaves: str) -> None:
     assert line.aborted.startswith("" if leaves == "never" else "the client is gone: "), line.aborted
     assert bool(line.aborted) == (leaves != "never")
     assert (line.sent == size) == (leaves == "never")
+
+
+def test_the_line_of_an_answer_that_a_quick_stop_cuts(serve: Any) -> None:
+    """The application was long done; its client had not taken all of it."""
+    size, access = 16 << 20, FakeAccess()
+    served = serve(lambda environ, start: (start("200 OK", []), [b"x" * size])[1], access=access)
+    with served.connect(receive_buffer=4096) as client:
+        client.request()
+        eventually(lambda: served.row[Word.REQUESTS] == 1)
+        served.orders.obey(signal.SIGQUIT)
+        eventually(lambda: access.exchanges)
+    [line] = access.exchanges
+    assert (line.status, line.aborted) == (200, "the worker was told to quit")
+    assert line.sent < size
 
 
 def test_disconnect_stops_a_producer(serve: Any) -> None:
