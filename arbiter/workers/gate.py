@@ -28,6 +28,8 @@ LOOK: Final = 0.001
 LOOKS: Final = 10
 """Looks after which a worker takes a connection again, whatever the siblings have done. Counted and not
 timed: while it gets no processor for a look, they get none for a connection."""
+LONGEST: Final = 0.025
+"""Seconds after which it does so in any case."""
 AGAIN: Final = 4
 """How many times as far it must be ahead before it steps back once more for a sibling that took nothing."""
 PATIENCE: Final = 0.1
@@ -107,6 +109,7 @@ class Gate:
         self._favoured: list[_Favoured] = []
         self._doubts: dict[int, _Doubt] = {}
         self._looks = 0
+        self._until = 0.0
         self._patience = PATIENCE
         self._patience_at = clock()
 
@@ -138,6 +141,7 @@ class Gate:
         if not self._favoured or not self._patient(now):
             return Turn.LAST if most > 0 else Turn.OWN
         self._looks = 0
+        self._until = now + LONGEST
         return Turn.THEIRS
 
     def stay_back(self, waiting: bool) -> bool:
@@ -148,7 +152,8 @@ class Gate:
             return False
         self._looks += 1
         self._patience -= LOOK
-        if self._looks < LOOKS and self._compare(self._load())[1]:
+        in_time = self._looks < LOOKS and self._clock() < self._until
+        if in_time and self._compare(self._load())[1]:
             return True
         for words, excess, accepted in self._favoured:
             if words[_ACCEPTED] == accepted:

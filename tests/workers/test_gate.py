@@ -19,6 +19,7 @@ from arbiter.workers.gate import (
     ASKED,
     BRIEF,
     FRESH,
+    LONGEST,
     LOOK,
     LOOKS,
     PATIENCE,
@@ -121,6 +122,15 @@ def test_what_waits_does_not_wait_long() -> None:
     assert bench.after(100, 0, 90) is Turn.THEIRS
     bench.take(1)
     assert bench.stays() == pytest.approx(LOOKS * LOOK)
+
+
+def test_nor_does_it_where_every_look_takes_long() -> None:
+    bench = Bench()
+    assert bench.after(100, 0, 90) is Turn.THEIRS
+    bench.now += LONGEST / 2
+    assert bench.gate.stay_back(waiting=True)
+    bench.now += LONGEST / 2
+    assert not bench.gate.stay_back(waiting=True)
 
 
 @pytest.mark.parametrize(
