@@ -60,7 +60,7 @@ def test_a_broken_urlconf_is_told_with_its_own_traceback(tmp_path: Path) -> None
     told = run(tmp_path, program, views="raise LookupError('no such thing')\n")
     assert told.startswith("Django's URLconf 'urls' cannot be loaded: LookupError: no such thing")
     assert "views.py" in told
-    assert "arbiter/" not in told
+    assert "arbiter/workers/" not in told  # a clone may well be called arbiter
 
 
 def test_what_else_fails_is_left_to_those_who_use_it(tmp_path: Path) -> None:
