@@ -58,11 +58,11 @@ class Core(Conversations):
         self.waker = Waker()
         self.connections: dict[int, Connection] = {}
         self.bound = ctx.config.worker_connections
-        gate = None
+        self.gate: Gate | None = None
         if ctx.scoreboard is not None:
             load = self.connections.__len__
-            gate = Gate(ctx.scoreboard, ctx.row, load, away=not multithread)
-        self.acceptor = Acceptor(ctx.listeners, self, self.adopt, self.room, ctx.log, gate)
+            self.gate = Gate(ctx.scoreboard, ctx.row, load, away=not multithread)
+        self.acceptor = Acceptor(ctx.listeners, self, self.adopt, self.room, ctx.log, self.gate)
         self._listeners: dict[int, Source] = {}
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._next_tick = 0.0

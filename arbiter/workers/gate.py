@@ -122,14 +122,17 @@ class Gate:
         """By which siblings are woken."""
         return self._scoreboard.relay
 
+    def others_accept(self, now: float) -> bool:
+        """Whether a sibling would take a connection that this worker leaves in the queue."""
+        self._look_up(now)
+        return any(True for _ in self._would_take(self._siblings, now))
+
     def pass_on(self) -> None:
         """Wake a sibling for a connection that this worker leaves in the queue, if one would take it.
 
         Whoever begins to accept later, or again, looks at the queue first.
         """
-        now = self._clock()
-        self._look_up(now)
-        if any(True for _ in self._would_take(self._siblings, now)):
+        if self.others_accept(self._clock()):
             self._scoreboard.relay.pass_on()
 
     def after_accept(self) -> Turn:

@@ -10,6 +10,7 @@ The threads are daemons: one that never returns from the application cannot keep
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from queue import SimpleQueue
@@ -24,6 +25,10 @@ from arbiter.workers.core import Core
 from arbiter.workers.exchange import describe
 from arbiter.workers.loop import ONESHOT
 
+FULL_PAUSE: Final = 0.002
+"""Seconds between two connections that are taken although every thread has its hands full ..."""
+FULL_CHANCE: Final = 0.02
+"""... and for how long after an answer that may be."""
 LAST_WAIT: Final = 0.2
 """Seconds that threads between two requests are given to end."""
 
@@ -53,6 +58,7 @@ class Pool(Core):
         self._given: list[None] = []
         """As long as there are requests in the queue or in a thread's hands: append and pop are atomic."""
         self._count = max(1, ctx.config.threads)
+        self._next_chance = self._chance_until = 0.0
         self._threads = [
             threading.Thread(target=self._work, name=f"arbiter-{index}", daemon=True)
             for index in range(self._count)
@@ -77,10 +83,33 @@ class Pool(Core):
             super().release()
 
     def room(self) -> int:
-        """None while every thread has its hands full: an idle sibling is the better place then."""
+        """None while every thread has its hands full: a sibling is the better place then.
+
+        If none accepts, the clients that are there must not keep out the new ones: one is taken now and then,
+        as long as requests get answered. Where the threads are stuck it waits in the kernel's queue, which is
+        not lost with this process.
+        """
         if len(self._given) >= self._count:
-            return 0
+            now = time.monotonic()
+            if now >= self._chance_until or (self.gate is not None and self.gate.others_accept(now)):
+                return 0
         return super().room()
+
+    def adopt(self, sock: socket.socket, address: Any, listener: socket.socket) -> bool:
+        """As `Core.adopt`."""
+        self._chance_until = 0.0
+        return super().adopt(sock, address, listener)
+
+    def _gives_chance(self) -> bool:
+        """Asked by a thread that has answered a request: whether there may be room now."""
+        if len(self._given) < self._count:
+            return True
+        now = time.monotonic()
+        if now < self._next_chance:
+            return False
+        self._next_chance = now + FULL_PAUSE
+        self._chance_until = now + FULL_CHANCE
+        return True
 
     def serve(self, conn: Connection, request: Request, stream: Any, length: int) -> list[Event] | None:
         """Leave it to the next free thread."""
@@ -114,7 +143,7 @@ class Pool(Core):
             self._given.pop()
             work.conn = None
             del job  # nothing of a request is kept alive by an idle thread
-            if not self.acceptor.watching and self.room() > 0:
+            if not self.acceptor.watching and self._gives_chance():
                 self.waker.wake()
 
     def _take_one(self, conn: Connection, request: Request, stream: Any, length: int) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
+import time
 import weakref
 from typing import Any
 
-from arbiter.link.scoreboard import Word
+import pytest
+
+from arbiter.link.scoreboard import Scoreboard, State, Word
 from tests.fakes.workers import Served
 from tests.fakes.wsgi_apps import eventually
 
@@ -62,6 +66,58 @@ def test_new_connections_are_left_to_the_siblings_while_all_threads_are_busy() -
         gate.leave.set()
         assert waiting.reply().body == b"hello"
         assert served.row[Word.ACCEPTED] == 3
+
+
+class OneByOne:
+    """An application whose slow requests are let go one at a time."""
+
+    def __init__(self) -> None:
+        self.inside = threading.Semaphore(0)
+        self.go = threading.Semaphore(0)
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/slow":
+            self.inside.release()
+            assert self.go.acquire(timeout=Served.LIMIT)
+        return hello(environ, start_response)
+
+
+@pytest.mark.parametrize("sibling", [False, True], ids=["alone", "with a sibling"])
+def test_those_who_are_there_do_not_keep_out_those_who_come(sibling: bool) -> None:
+    """Two threads, four clients that always want something: a fifth is taken when a request has been
+    answered, though there were always two more; unless a sibling would take it.
+    """
+    app, board = OneByOne(), Scoreboard(2)
+    if sibling:
+        board.reach(1)
+        board.row(1).clear(pid=os.getpid())
+        board.row(1).set_state(State.READY)
+        board.row(1).words[Word.ACCEPTING] = 1
+    with Served("threaded", app, threads=2, board=board) as served:
+        clients = [served.connect() for _ in range(4)]
+        for client in clients:
+            client.request()
+            assert client.reply().status == 200
+        for client in clients:
+            client.request("/slow")
+        assert all(app.inside.acquire(timeout=Served.LIMIT) for _ in range(2))
+        pool = served.dispatcher
+        eventually(lambda: len(pool._given) == 4)
+        late = served.connect()
+        late.request()
+        eventually(lambda: not pool.acceptor.watching)
+        app.go.release()
+        assert app.inside.acquire(timeout=Served.LIMIT)
+        if sibling:
+            eventually(lambda: 0.0 < pool._next_chance < time.monotonic())
+            assert pool.room() == 0
+            board.row(1).words[Word.ACCEPTING] = 0
+            app.go.release()
+        eventually(lambda: len(pool.connections) == 5)
+        assert len(pool._given) >= 2
+        for _ in range(4):
+            app.go.release()
+        assert [client.reply().status for client in (*clients, late)] == [200] * 5
 
 
 def test_kept_connections_are_served_while_a_thread_is_free() -> None:
