@@ -11,6 +11,7 @@ runs when the nearest one may be due, at most once a second: nothing is kept in 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -230,11 +231,13 @@ class Core(Conversations):
         """Close a connection and forget it."""
         if conn.state == CLOSED:
             return
+        conn.state = CLOSED  # at once: at the end the loop and a thread may both come to close it
         self.connections.pop(conn.fd, None)
         if conn.mask:
             # Not left to close(2): a child the application forked may hold the socket, too, and epoll would
-            # go on reporting it (epoll(7), question 6).
-            self.poller.unregister(conn.fd)
+            # go on reporting it (epoll(7), question 6). At the end a thread may be about to register it.
+            with contextlib.suppress(FileNotFoundError):
+                self.poller.unregister(conn.fd)
             conn.mask = 0
         conn.close(reset=reset)
         self.ctx.row.connections(len(self.connections))

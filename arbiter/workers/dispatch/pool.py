@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 from arbiter.deadline import CURRENT
 from arbiter.link.scoreboard import Row
 from arbiter.protocols.events import Event, Request
-from arbiter.workers.connection import FOREVER, SERVING, Connection
+from arbiter.workers.connection import CLOSED, FOREVER, SERVING, Connection
 from arbiter.workers.context import WorkerContext
 from arbiter.workers.core import Core
 from arbiter.workers.exchange import describe
@@ -154,7 +154,8 @@ class Pool(Core):
                 self.process(conn, events, time.monotonic())
         except BaseException:
             # A KeyboardInterrupt the application raised, or a fault of our own: the thread lives.
-            self.ctx.log.exception("%s: the connection is closed", describe(conn), event="request.failed")
+            if conn.state != CLOSED:  # by the loop, at its end, while this thread gave it back
+                self.ctx.log.exception("%s: the connection is closed", describe(conn), event="request.failed")
             self.close(conn)
         if self.over:
             self.close(conn)  # the loop is no longer there to do it

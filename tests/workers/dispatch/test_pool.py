@@ -120,6 +120,33 @@ def test_those_who_are_there_do_not_keep_out_those_who_come(sibling: bool) -> No
         assert [client.reply().status for client in (*clients, late)] == [200] * 5
 
 
+def test_a_connection_is_closed_once() -> None:
+    """Though the loop, at its end, and the thread that has answered may both want to."""
+    with Served("threaded", hello) as served:
+        client = served.connect()
+        client.request()
+        assert client.reply().status == 200
+        pool = served.dispatcher
+        eventually(lambda: not pool._given)  # the thread has given it back
+        [conn] = pool.connections.values()
+        poller, forgotten = pool.poller, []
+
+        class Meanwhile:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(poller, name)
+
+            def unregister(self, fd: int) -> None:
+                if fd == conn.fd:
+                    forgotten.append(fd)
+                    pool.close(conn)  # the other one
+                poller.unregister(fd)
+
+        pool.poller = Meanwhile()  # type: ignore[assignment]
+        pool.close(conn)
+        pool.poller = poller
+        assert forgotten == [conn.fd]
+
+
 def test_kept_connections_are_served_while_a_thread_is_free() -> None:
     gate = Gate()
     with Served("threaded", gate, threads=2) as served:
