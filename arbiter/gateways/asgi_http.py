@@ -304,8 +304,6 @@ class HttpCycle:
                     data = _bytes_of(data)
                 self._write(data, message.get("more_body", False))
             elif kind == "http.response.start":
-                if self.stage != NOTHING:
-                    raise ResponseError("http.response.start was already sent")
                 self._start(message)
                 return
             else:
@@ -330,6 +328,8 @@ class HttpCycle:
         raise PeerGone("the client has disconnected")
 
     def _start(self, message: Message) -> None:
+        if self.stage != NOTHING:
+            raise ResponseError("http.response.start was already sent")
         headers = message.get("headers", ())
         if type(headers) is not list:
             headers = list(headers)
@@ -366,45 +366,32 @@ class HttpCycle:
         if more or self._trailers is not None:
             self._write_part(data, bool(more))
             return
-        wire = self._wire
-        if len(data) >= LARGE:
-            self._write_pieces(data, False)
-        else:
-            http = self._http
-            try:
-                out = http.body(data, False)
-            except ResponseError:
-                self._misframed()
-                raise
-            if not http.no_body:
-                self.sent += len(data)
-            if out:
-                write = wire.write
-                write(out)
-        self.stage = DONE
-        if self._waiters:
-            self._wake()
-        wire.response_done(self)
+        self._put(data, False)
+        self._finish()
 
     def _write_part(self, data: bytes, more: bool) -> None:
         """A part after which something follows, be it only trailers."""
-        self._write_pieces(data, True)
+        self._put(data, True)
         self.stage = BODY if more else TRAILERS
 
-    def _write_pieces(self, data: bytes, more: bool) -> None:
-        http = self._http
+    def _put(self, data: bytes, more: bool) -> None:
+        http, wire = self._http, self._wire
+        large = len(data) >= LARGE and not http.no_body
         try:
-            pieces = http.pieces(data, more)
+            if large:
+                pieces = http.pieces(data, more)
+            else:
+                out = http.body(data, more)
         except ResponseError:
             self._misframed()
             raise
         if not http.no_body:
             self.sent += len(data)
-            if len(data) >= LARGE:
-                self._wire.writelines(pieces)
-                return
-        if out := b"".join(pieces):
-            self._wire.write(out)
+        if large:
+            wire.writelines(pieces)
+        elif out:
+            write = wire.write
+            write(out)
 
     def _misframed(self) -> None:
         """Too long or too short for its Content-Length; if part of it is out, only a break can say so."""
