@@ -19,7 +19,7 @@ from arbiter.link.relay import Relay
 from arbiter.link.scoreboard import Scoreboard, State, Word
 from arbiter.workers.accept import Acceptor
 from arbiter.workers.gate import Gate
-from tests.fakes.workers import FakeLog
+from tests.fakes.workers import FakeListener, FakeLog
 
 WAKE = 60e-6
 ACCEPT = 40e-6
@@ -33,25 +33,14 @@ class Connection:
         assert not flag
 
 
-class Listener:
+class Listener(FakeListener):
     """One worker's copy of the listener."""
-
-    family = socket.AF_INET
 
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
 
     def accept(self) -> tuple[Any, Any]:
         return self._crowd.accept(), ("192.0.2.1", 5)
-
-    def setblocking(self, flag: bool) -> None:
-        assert not flag
-
-    def set_inheritable(self, flag: bool) -> None:
-        assert not flag
-
-    def setsockopt(self, *option: int) -> None:
-        """Of no interest here."""
 
     def fileno(self) -> int:
         return self._crowd.fileno()

@@ -120,6 +120,21 @@ class FakeOrders(Orders):
         self._note(number, None)
 
 
+class FakeListener:
+    """What an acceptor does to a listener before it accepts; what is accepted is said by who inherits."""
+
+    family = socket.AF_INET
+
+    def setblocking(self, flag: bool) -> None:
+        assert not flag
+
+    def set_inheritable(self, flag: bool) -> None:
+        assert not flag
+
+    def setsockopt(self, *option: int) -> None:
+        """What is set is seen with a real listener."""
+
+
 def listen(family: socket.AddressFamily = socket.AF_INET, path: str = "") -> socket.socket:
     """A listener on a port of the kernel's choice, or on a unix socket."""
     sock = socket.socket(family)

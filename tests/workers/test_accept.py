@@ -14,7 +14,7 @@ import pytest
 from arbiter.link.relay import Relay
 from arbiter.workers.accept import FIRST_PAUSE, LONGEST_PAUSE, ROTATE, Acceptor
 from arbiter.workers.gate import LOOK, Turn
-from tests.fakes.workers import FakeLog, listen
+from tests.fakes.workers import FakeListener, FakeLog, listen
 
 
 class Watch:
@@ -46,10 +46,8 @@ class Watch:
         return seconds
 
 
-class Queue:
+class Queue(FakeListener):
     """A listener whose connections, and errors, a test puts in."""
-
-    family = socket.AF_INET
 
     def __init__(self) -> None:
         self.waiting: list[OSError | None] = []
@@ -71,15 +69,6 @@ class Queue:
         if error is not None:
             raise error
         return socket.socket(), ("192.0.2.1", 5)
-
-    def setblocking(self, flag: bool) -> None:
-        assert not flag
-
-    def set_inheritable(self, flag: bool) -> None:
-        assert not flag
-
-    def setsockopt(self, *option: int) -> None:
-        """What is set is seen with a real listener."""
 
     def fileno(self) -> int:
         return -1 if self.closed else self._reader.fileno()
