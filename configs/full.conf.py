@@ -117,8 +117,16 @@ flags and environment variables is docs/settings.md."""
 
 # Paths, or URLs whose host and scheme the application is to see, that the mold asks the application for
 # before the first worker is forked, so that what is loaded on the first request is shared. An answer of 500
-# or above fails the start or the reload.
+# or above fails the start or the reload. A path may stand there several times, as in `["/", "/api/"] * 8`:
+# code that has run some times is specialised by the interpreter, which is then shared, too.
 # warmup_paths = []
+
+# Have the kernel look for pages of memory that molds and workers have with the same content, and keep one
+# copy (KSM, Linux 6.4 and newer): what they stop sharing as they run, most of which is only counted
+# differently for a moment, is shared again when they rest. The kernel spends some processor time on that,
+# and whoever else on the machine has their memory merged could find out, by timing, whether a page that
+# they know is in yours. It needs `echo 1 > /sys/kernel/mm/ksm/run`; the log says if that is missing.
+# memory_merge = False
 
 # Run Django's system checks in the mold: `default`, or `deploy` with those of `check --deploy`. Errors fail
 # the start or the reload, warnings go to the log.

@@ -6,7 +6,8 @@ All servers take turns, so that what else the machine does hits each of them.
 
 Sooner: seconds until the last of 32 workers says that it is ready. Smaller: PSS of all processes of 4 workers
 after 1,000 requests, eight at a time, so that every worker has some; a page that several processes map counts
-for each with its share.
+for each with its share. Where the kernel merges equal pages (`echo 1 > /sys/kernel/mm/ksm/run`), arbiter is
+measured with memory_merge, too, when the kernel has looked a few times.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from typing import Final
 
 import psutil
 
+from arbiter.config import merging
 from tests.processes.server import until
 from tests.respawn import project
 
@@ -42,6 +44,10 @@ AT_ONCE: Final = 8
 PATIENCE: Final = 120.0
 """Seconds for any one thing."""
 STARTED: Final = "Application startup complete"
+KSM: Final = Path("/sys/kernel/mm/ksm")
+MERGED: Final = "arbiter, memory_merge"
+LOOKS: Final = 6
+"""A page is merged when the kernel has found it unchanged; it looks less often where it found nothing."""
 
 
 class Site:
@@ -61,6 +67,8 @@ class Site:
         hook.write_text(f"def post_worker_init(worker):\n    open({str(self.ready)!r}, 'a').write('x')\n")
         warm = self.scratch / "warm.conf.py"
         warm.write_text(f"{hook.read_text()}warmup_paths = {list(self.paths)!r}\n")
+        merged = self.scratch / "merged.conf.py"
+        merged.write_text(f"{warm.read_text()}warmup_paths *= 8\nmemory_merge = True\n")
 
         def module(name: str, *more: str) -> Callable[[int, int], list[str]]:
             def command(workers: int, port: int) -> list[str]:
@@ -76,12 +84,15 @@ class Site:
         all_of_them = {
             "arbiter": module("arbiter", "-c", str(hook), "-k", "sync"),
             "arbiter, warmup_paths": module("arbiter", "-c", str(warm), "-k", "sync"),
+            MERGED: module("arbiter", "-c", str(merged), "-k", "sync"),
             "gunicorn": module("gunicorn", "-c", str(hook)),
             "gunicorn --preload": module("gunicorn", "-c", str(hook), "--preload"),
             "uvicorn": uvicorn,
         }
         if not (self.directory / self._asgi.partition(".")[0] / "asgi.py").exists():
             del all_of_them["uvicorn"]
+        if merging.obstacle():
+            del all_of_them[MERGED]
         return {name: made for name, made in all_of_them.items() if _installed(name)}
 
     def count_ready(self) -> int:
@@ -136,12 +147,20 @@ def sooner(site: Site, command: Callable[[int, int], list[str]]) -> float:
         return time.monotonic() - began
 
 
-def smaller(site: Site, command: Callable[[int, int], list[str]]) -> float:
+def scans() -> int:
+    """How often the kernel has looked for equal pages."""
+    return int((KSM / "full_scans").read_text())
+
+
+def smaller(site: Site, command: Callable[[int, int], list[str]], *, merged: bool) -> float:
     """MiB after the requests."""
     with site.served(command, KEPT) as (pid, port):
         with ThreadPoolExecutor(AT_ONCE) as clients:
             list(clients.map(partial(ask, port), itertools.islice(itertools.cycle(site.paths), REQUESTS)))
         threading.Event().wait(2.0)  # what is done after an answer is done
+        if merged:
+            enough = scans() + LOOKS
+            until(lambda: scans() >= enough, "the kernel's looks", 3 * PATIENCE)
         server = psutil.Process(pid)
         return sum(pss(process.pid) for process in (server, *server.children(recursive=True)))
 
@@ -163,7 +182,8 @@ def main() -> None:
             took[name].append(sooner(site, commands[name]))
         for name, command in commands.items():
             seconds = f"{statistics.median(took[name]):6.2f} s" if took[name] else ""
-            print(f"{name:22}{seconds:>10}{smaller(site, command):10.1f} MiB", flush=True)
+            memory = smaller(site, command, merged=name == MERGED)
+            print(f"{name:22}{seconds:>10}{memory:10.1f} MiB", flush=True)
 
 
 if __name__ == "__main__":

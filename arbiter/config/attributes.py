@@ -50,6 +50,7 @@ class Attributes:
     # Preloading
     preload_app: str
     warmup_paths: tuple[str, ...]
+    memory_merge: bool
     django_check: str
     rollback_keep: float
 

@@ -12,6 +12,7 @@ import pwd
 from collections.abc import Callable, Collection, Iterator
 from typing import Final, TypeAlias
 
+from arbiter.config import merging
 from arbiter.config.snapshot import Config
 from arbiter.errors import Fault
 from arbiter.observe.access import check_format
@@ -171,6 +172,11 @@ def _preload(config: Config) -> Iterator[Finding]:
                 yield f"{_said(config, name)} has no effect without preload_app"
 
 
+def _memory_merge(config: Config) -> Iterator[Finding]:
+    if config.memory_merge and (obstacle := merging.obstacle()):
+        yield f"{_said(config, 'memory_merge')} has no effect: {obstacle}"
+
+
 def _worker_tmp_dir(config: Config) -> Iterator[Finding]:
     if config.worker_tmp_dir is not None:
         yield f"{_said(config, 'worker_tmp_dir')} is not needed: there is no heartbeat file"
@@ -193,6 +199,7 @@ _RULES: Final[tuple[tuple[tuple[str, ...], Rule], ...]] = (
     (("daemon", "errorlog"), _daemon),
     (("initgroups", "user"), _groups),
     (("preload_app", "user", "pre_fork", "post_fork", "warmup_paths", "django_check"), _preload),
+    (("memory_merge",), _memory_merge),
     (("worker_tmp_dir",), _worker_tmp_dir),
 )
 """Each rule with the settings it reads."""

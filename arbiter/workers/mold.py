@@ -31,6 +31,7 @@ from typing import Final, NoReturn
 from setproctitle import setproctitle
 
 from arbiter import application, hooks
+from arbiter.config import merging
 from arbiter.config.sources import Loader
 from arbiter.errors import ExitStatus, OperatorError
 from arbiter.hooks import ServerFace, WorkerFace
@@ -153,6 +154,8 @@ class Mold:
         self.scoreboard = Scoreboard(setup.rows, setup.scoreboard, setup.relay)
         self.server = ServerFace(config, self.log, [])
         self.server.pid = setup.arbiter
+        if config.memory_merge:
+            merging.ask()
         self._enter("user and group")
         identity.assume(config)
         orphan.die_with(setup.arbiter, signal.SIGKILL)  # a change of credentials has cleared it

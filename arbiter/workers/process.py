@@ -18,6 +18,7 @@ from typing import Any, Final
 from setproctitle import setproctitle
 
 from arbiter import application, hooks
+from arbiter.config import merging
 from arbiter.counted import counted
 from arbiter.errors import ExitStatus, OperatorError
 from arbiter.link import output
@@ -101,6 +102,8 @@ class Worker:
             output.redirect(self.sender)
         self._enter("hook post_fork")
         hooks.call(self.config, "post_fork", self.spec.server, self.face)
+        if self.config.memory_merge:
+            merging.ask()
         self._enter("user and group")
         identity.assume(self.config)
         orphan.die_with(self.spec.arbiter)  # a change of credentials has cleared it

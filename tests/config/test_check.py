@@ -68,6 +68,14 @@ def test_what_is_probably_not_meant_is_a_notice(tmp_path: Path, values: dict[str
     assert notices[0].endswith(".")
 
 
+def test_memory_that_nobody_would_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check.merging, "obstacle", lambda: "the kernel is told nothing")
+    (notice,) = load(tmp_path, memory_merge=True).notices
+    assert notice == "memory_merge = True (--memory-merge) has no effect: the kernel is told nothing."
+    monkeypatch.setattr(check.merging, "obstacle", lambda: "")
+    assert load(tmp_path, memory_merge=True).notices == ()
+
+
 def test_the_defaults_are_in_order(tmp_path: Path) -> None:
     assert load(tmp_path).notices == ()
 

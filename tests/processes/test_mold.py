@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from arbiter.config import merging
 from tests.processes.load import Load
 from tests.processes.server import KINDS, Held, Server, gone, until
 
@@ -268,6 +269,22 @@ def test_an_application_that_does_not_answer_the_warm_up_is_not_served(
     assert "warm-up: GET /x?y=1 was answered with 50" in server.log.text
     assert server.log.text.count("Traceback") <= 1
     assert f"{os.sep}arbiter{os.sep}workers" not in server.log.text
+
+
+@pytest.mark.skipif(merging.asked() is None, reason="this kernel cannot merge pages")
+@pytest.mark.parametrize("preload", ["--preload", "--no-preload"])
+def test_memory_is_merged_where_that_is_asked_for(serve: Serve, tmp_path: Path, preload: str) -> None:
+    (tmp_path / "merged.py").write_text(
+        "from arbiter.config.merging import asked\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [f'merged={asked()}'.encode()]\n"
+    )
+    options = ["-k", "sync", preload]
+    assert serve(*options, "merged").get() == "merged=False"
+    server = serve("--memory-merge", *options, "merged")
+    assert server.get() == "merged=True"
+    assert ("echo 1 > /sys/kernel/mm/ksm/run" in server.log.text) is bool(merging.obstacle())
 
 
 def test_a_broken_application_ends_the_first_start_with_its_status(serve: Serve, tmp_path: Path) -> None:
