@@ -1,8 +1,8 @@
 """The access log: one line per exchange, in gunicorn's format language or as JSON.
 
 Neighbours: a dispatcher calls a function of `AccessLog` when an answer is complete (or cut); `lines` makes
-that function, `writer` takes what it makes. Its one rule: a request never waits for its line, and nothing a
-peer sent can end a line or leave its quotes.
+that function, `writer` keeps what it is told until lines are made of it, some at a time. Its one rule: a
+request never waits for its line, and nothing a peer sent can end a line or leave its quotes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from arbiter.counted import counted
 from arbiter.observe import atoms
 from arbiter.observe.atoms import ATOMS, DEFAULT, JSON, Headers, check_format
-from arbiter.observe.lines import Choice, Clock, Shape, Source, apache
+from arbiter.observe.lines import PARTS, Choice, Clock, Shape, Source, apache, teller
 from arbiter.observe.logs import Log, Logs
 from arbiter.observe.writer import BATCH, Writer
 from arbiter.protocols.events import Request
@@ -49,6 +49,8 @@ class Exchange(NamedTuple):
     aborted: str = ""
 
 
+MUTABLE: Final = frozenset({"headers", "environ"})
+"""What belongs to the application, which may change it: a line that needs it is made at once."""
 EVERYTHING: Final = Choice()
 NOTHING_ELSE: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -56,12 +58,12 @@ NOTHING_ELSE: Final[Mapping[str, Any]] = MappingProxyType({})
 class AccessLog:
     """A compiled log and where its lines go.
 
-    `write(*exchange)` is the compiled function itself, kept as an attribute so that a call costs one call.
+    `write(*exchange)` is a compiled function itself, kept as an attribute so that a call costs one call.
     format: of gunicorn's language, or "json"; context: members of every JSON line; request_id: the field that
     has a request's id, "" for none.
     """
 
-    __slots__ = ("_failed", "_how", "_writer", "format", "write")
+    __slots__ = ("_failed", "_later", "_lines", "_parts", "_writer", "format", "write")
 
     def __init__(
         self,
@@ -80,27 +82,30 @@ class AccessLog:
         self.format = format
         self._writer = writer
         self._failed = failed
-        self._how = choice, context, request_id
+        source = Source(choice)
+        if format == JSON:
+            source.add_json(context, request_id)
+        else:
+            source.add_text(atoms.pieces(format))
+        self._parts = source.parts()
+        self._lines = source.compile(failed)
+        self._later = isinstance(writer, Writer) and MUTABLE.isdisjoint(self._parts)
+        if isinstance(writer, Writer) and self._later:
+            writer.make = self._lines
         self.write = self.shaped(Shape())
 
     def shaped(self, shape: Shape) -> Callable[..., None]:
         """A `write` that is called in another way: a dispatcher's own, with what it has at hand."""
-        choice, context, request_id = self._how
-        source = Source(choice)
-        if self.format == JSON:
-            source.add_json(context, request_id)
-        else:
-            source.add_text(atoms.pieces(self.format))
-        names: dict[str, Any] = {} if self._failed is None else {"failed": self._failed}
-        writer = self._writer
-        if isinstance(writer, Writer):
-            ending = ["put(LINE)", f"if len(lines) >= {BATCH}: seal()", "if writer.idle: writer.wake()"]
-            lines = writer.lines
-            names.update(writer=writer, lines=lines, put=lines.append, seal=writer.seal)
-        else:
-            ending = ["put(LINE, PARTS)" if isinstance(writer, Records) else "put(LINE)"]
-            names["put"] = writer
-        return source.compile(shape, ending, **names)
+        writer, some = self._writer, shape.some(self._parts)
+        if not isinstance(writer, Writer):
+            more = f", {shape.some(PARTS)}" if isinstance(writer, Records) else ""
+            body = [f"for line in lines([{some}]): put(line{more})"]
+            return teller(shape, body, self._failed, lines=self._lines, put=writer)
+        kept = writer.lines
+        put = f"keep({some})" if self._later else f"kept.extend(lines([{some}]))"
+        body = [put, f"if len(kept) >= {BATCH}: seal()", "if writer.idle: writer.wake()"]
+        names = {"lines": self._lines, "kept": kept, "keep": kept.append, "seal": writer.seal}
+        return teller(shape, body, self._failed, writer=writer, **names)
 
     def run_after_flush(self, errand: Callable[[], None]) -> None:
         """Do something (reopen the file) when the lines that are here now are written; does not wait."""

@@ -1,4 +1,8 @@
-"""How a line of the access log is made: source text that is put together once, compiled, and called.
+"""How lines of the access log are made: source text that is put together once, compiled, and called.
+
+Two functions: one is told of every exchange, as its dispatcher likes to tell it; the other makes lines of
+many of them at once, which takes half of the time that it takes between requests, whose code and data are
+then in the processor's caches.
 
 Neighbours: `access` wants the functions, `atoms` has the expressions of gunicorn's language, `escape` what
 makes foreign text harmless. Its one rule: only expressions of this package's own are compiled; all that comes
@@ -30,11 +34,15 @@ _SECOND: Final = 1_000_000_000
 
 class Shape(NamedTuple):
     """How a function is called: its parameters, and the expressions for those of `PARTS` that are no
-    parameters. What a line does not need is not evaluated.
+    parameters.
     """
 
     parameters: str = ", ".join(PARTS)
     values: Mapping[str, str] = MappingProxyType({})
+
+    def some(self, parts: Iterable[str]) -> str:
+        """The expression of a tuple of these."""
+        return f"({''.join(self.values.get(name, name) + ', ' for name in parts)})"
 
 
 class Choice(NamedTuple):
@@ -65,13 +73,13 @@ class Source:
         under = tuple(path[:-1].encode() for path in choice.exclude if path.endswith("*"))
         if exact:
             self._names["excluded"] = exact
-            self._line("if request.path in excluded: return")
+            self._line("if request.path in excluded: continue")
         if under:
             self._names["under"] = under
-            self._line("if request.path.startswith(under): return")
+            self._line("if request.path.startswith(under): continue")
         if choice.sample > 1:
             self._names.update(random=random.random, share=1.0 / choice.sample)
-            self._line("if status < 500 and not aborted and random() >= share: return")
+            self._line("if status < 500 and not aborted and random() >= share: continue")
 
     def _date(self, clock: Clock) -> None:
         self._names["clock"] = clock
@@ -159,26 +167,43 @@ class Source:
             self._template += f"{{v{self._count}}}"
             self._count += 1
 
-    def compile(self, shape: Shape, ending: Iterable[str], **names: Any) -> Callable[..., None]:
-        """The function. `ending` are its last lines, in which LINE stands for the expression of the line and
-        PARTS for all that the line was made of; names are what they call. `failed` among them is called,
-        without arguments, for an exception.
+    def parts(self) -> list[str]:
+        """Those of `PARTS` that a line needs."""
+        words = set(re.findall(r"[a-z]+", "\n".join([*self._lines, self._template])))
+        return [name for name in PARTS if name in words]
+
+    def compile(self, failed: Callable[[], None] | None = None) -> Callable[[Sequence[Any]], list[str]]:
+        """The function: of exchanges, each the tuple of its `parts`, to the lines of those that get one.
+
+        failed: called, without arguments, for one whose line cannot be made.
         """
-        line = "f" + repr(self._template + "\n")
-        body = [
-            *self._lines,
-            *(text.replace("LINE", line).replace("PARTS", f"({', '.join(PARTS)})") for text in ending),
-        ]
-        used = set(re.findall(r"[a-z]+", "\n".join(body)))
-        known = {name.strip() for name in shape.parameters.split(",")}
-        body = [*(f"{name} = {shape.values[name]}" for name in PARTS if name in used - known), *body]
-        if "failed" in names:
-            body = ["try:", *(f"    {text}" for text in body), "except Exception: failed()"]
-        source = "\n".join([f"def write({shape.parameters}):", *(f"    {text}" for text in body)])
-        scope = {**self._names, **names}
-        exec(compile(source, "<access log format>", "exec"), scope)
-        write: Callable[..., None] = scope["write"]
-        return write
+        each = [*self._lines, f"add(f{self._template + chr(10)!r})"]
+        loop = [f"for {Shape().some(self.parts())} in exchanges:", *_indented(_guarded(each, failed))]
+        body = ["made = []", "add = made.append", *loop, "return made"]
+        return _function("lines(exchanges)", body, self._names | {"failed": failed})
+
+
+def teller(
+    shape: Shape, body: Sequence[str], failed: Callable[[], None] | None = None, **names: Any
+) -> Callable[..., None]:
+    """The function that is told of an exchange. `body` are its lines, names what they call."""
+    return _function(f"write({shape.parameters})", _guarded(body, failed), names | {"failed": failed})
+
+
+def _function(head: str, body: Iterable[str], names: Mapping[str, Any]) -> Callable[..., Any]:
+    scope = dict(names)
+    source = "\n".join([f"def {head}:", *_indented(body)])
+    exec(compile(source, "<access log format>", "exec"), scope)
+    made: Callable[..., Any] = scope[head.partition("(")[0]]
+    return made
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"    {text}" for text in lines]
+
+
+def _guarded(body: Sequence[str], failed: Callable[[], None] | None) -> Sequence[str]:
+    return body if failed is None else ["try:", *_indented(body), "except Exception: failed()"]
 
 
 _GET: Final = re.compile(r"""get\((b(?:'[^']*'|"[^"]*"))\)""")

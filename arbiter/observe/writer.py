@@ -16,16 +16,20 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from arbiter.observe.sinks import RETRY, Target, Unsent
 
 GATHER: Final = 0.1
 """Seconds between two writes while there are lines."""
-BATCH: Final = 128
+BATCH: Final = 64
 """Lines after which they are put aside as a batch, which is written in one piece."""
 EARLY: Final = 128 * 1024
 """Bytes at which they are not gathered any longer."""
+
+
+def _made(lines: Sequence[str]) -> Sequence[str]:
+    return lines
 
 
 class Writer:
@@ -34,12 +38,14 @@ class Writer:
     targets: where the lines go; most: bytes that are kept while a target does not take them; told:
     called, in the thread, with a problem ("" when it is over) and the number of lines lost to it.
 
-    Whoever has a line does `lines.append(line)` (one step, needs no lock), `seal()` when there are `BATCH`
-    of them, and `wake()` if `idle`.
+    Whoever has a line, or what `make` makes one of, does `lines.append(line)` (one step, needs no lock),
+    `seal()` when there are `BATCH` of them, and `wake()` if `idle`.
     """
 
     def __init__(self, targets: Sequence[Target], most: int, told: Callable[[str, int], None]) -> None:
-        self.lines: list[str] = []
+        self.lines: list[Any] = []
+        self.make: Callable[[Sequence[Any]], Sequence[str]] = _made
+        """Makes lines of what `lines` has; fewer, if some of it is not to be logged."""
         self.idle = True
         """The thread sleeps, or is not there yet."""
         self.lost = 0
@@ -72,14 +78,14 @@ class Writer:
     def seal(self) -> None:
         """Put the lines aside as a batch, or count them as lost if there is no room."""
         with self._lock:
-            lines = self.lines
-            count = len(lines)
-            if not count:
+            some = self.lines[:]
+            del self.lines[: len(some)]
+            lines = self.make(some)
+            if not lines:
                 return
-            batch = "".join(lines[:count]).encode("utf-8", "backslashreplace")
-            del lines[:count]
+            batch = "".join(lines).encode("utf-8", "backslashreplace")
             if self._held + len(batch) > self._most:
-                self.lost += count
+                self.lost += len(lines)
                 return
             self._batches.append(batch)
             before, self._held = self._held, self._held + len(batch)

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbiter.observe.access import AccessLog, Choice, Exchange, open_access_log
+from arbiter.observe.access import ATOMS, AccessLog, Choice, Exchange, open_access_log
 from arbiter.observe.logs import Log
+from arbiter.observe.writer import BATCH
 from arbiter.protocols import events
 from tests.fakes.exchanges import exchange, field, request
 
@@ -255,6 +256,61 @@ def test_json_logs_have_a_json_access_log(changes: dict[str, Any], is_json: bool
     log.write(*exchange())
     assert log.close() == 0
     assert target.text.startswith("{") is is_json
+
+
+# -- when they are made
+
+EVERY_ATOM = " ".join(f"%({atom})s" for atom in [*ATOMS, "{x-y}i", "{x-cache}o", "{wsgi.url_scheme}e"])
+
+
+def written(format: str, *exchanges: Exchange, log: Log | None = None, **changes: Any) -> list[str]:
+    """The lines that a worker writes."""
+    target = Target()
+    made = open_access_log(
+        settings(access_log_format=format, **changes), logs(targets=(target,)), log or Log("w")
+    )
+    assert made is not None
+    for one in exchanges:
+        made.write(*one)
+    assert made.close() == 0
+    return target.text.splitlines()
+
+
+@pytest.mark.parametrize("format", [GUNICORN, "json", EVERY_ATOM, "nothing to be told"])
+def test_they_say_the_same_whenever_they_are_made(format: str) -> None:
+    asked = [request(f"/{number}", method="PUT" if number % 2 else "GET") for number in range(2 * BATCH + 9)]
+    told = [exchange(one, status=200 + number, began=NOON) for number, one in enumerate(asked)]
+    made = written(format, *told)
+    assert made == lines(format, *told)
+    assert len(made) == len(asked)
+
+
+def test_what_the_application_may_change_is_read_at_once() -> None:
+    headers = [("X-Cache", "hit")]
+    environ = {"wsgi.input": None, "site": "a"}
+    target = Target()
+    how = settings(access_log_format="%({x-cache}o)s %({site}e)s")
+    log = open_access_log(how, logs(targets=(target,)), Log("w"))
+    assert log is not None
+    log.write(*exchange(headers=headers, environ=environ))
+    headers[0], environ["site"] = ("X-Cache", "miss"), "b"
+    log.write(*exchange(headers=headers, environ=environ))
+    assert log.close() == 0
+    assert target.text == "hit a\nmiss b\n"
+
+
+def test_one_that_cannot_be_made_costs_the_others_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    bad = exchange()._replace(request=None)  # type: ignore[arg-type]
+    caplog.set_level(logging.ERROR, "arbiter.error")
+    assert written("%(m)s %(s)s", exchange(), bad, exchange(status=404)) == ["GET 200", "GET 404"]
+    assert written("%(m)s %({x}o)s", exchange(), bad, exchange(headers=[])) == ["GET -", "GET -"]
+    assert [record.message for record in caplog.records] == ["a line of the access log could not be made"] * 2
+
+
+def test_excluded_ones_among_others() -> None:
+    told = [exchange(request("/healthz" if number % 2 else "/")) for number in range(3 * BATCH)]
+    assert written("%(U)s", *told, access_log_exclude=("/healthz",)) == ["/"] * (len(told) // 2)
+    assert written("%(U)s", told[1], access_log_exclude=("/healthz",)) == []
 
 
 def test_reopening_waits_for_the_lines_before_it() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -92,6 +92,27 @@ def test_lines_of_several_threads(writer: Writer, gate: Gate) -> None:
     for name in "abcd":
         mine = [line for line in gate.got.splitlines() if line[0] == name]
         assert mine == [f"{name} {number}" for number in range(500)]
+
+
+def test_lines_that_are_made_when_they_are_written(writer: Writer, gate: Gate) -> None:
+    """Of what is kept until then; some of it may get none."""
+    some: list[int] = []
+
+    def make(kept: Sequence[int]) -> list[str]:
+        some.append(len(kept))
+        return [f"{number}\n" for number in kept if number % 3]
+
+    writer.make = make
+    for number in range(2000):
+        writer.lines.append(number)
+        if len(writer.lines) >= BATCH:
+            writer.seal()
+        if writer.idle:
+            writer.wake()
+    assert writer.close(PATIENCE) == 0
+    assert gate.got == "".join(f"{number}\n" for number in range(2000) if number % 3)
+    assert sum(some) == 2000
+    assert max(some) == BATCH
 
 
 def test_an_idle_thread_is_woken_by_a_line(writer: Writer, gate: Gate) -> None:
