@@ -75,27 +75,30 @@ class FileWrapper:
             close()
 
 
-class _Statuses(dict[str, tuple[int, bytes]]):
-    """Status strings to (code, reason), b"" for the standard reason; bounded."""
+class _Statuses(Memo[str, tuple[int, bytes]]):
+    """Status strings to (code, reason), b"" for the standard reason."""
 
-    ENTRIES = 256
+    ENTRIES = 128
+
+    __slots__ = ()
+
     _matches = re.compile(r"([1-9][0-9]{2})(?: (.*))?", re.ASCII).fullmatch
 
-    def __missing__(self, status: str) -> tuple[int, bytes]:
-        match = self._matches(status) if isinstance(status, str) else None
+    def make(self, key: str) -> tuple[int, bytes]:
+        match = self._matches(key) if isinstance(key, str) else None
         if match is None:
-            raise ResponseError(f"the status is a str like '200 OK', not {status!r}")
+            raise ResponseError(f"the status is a str like '200 OK', not {key!r}")
         code = int(match[1])
         if code < 200:
-            raise ResponseError(f"{status!r} is no final answer, and WSGI knows no other")
+            raise ResponseError(f"{key!r} is no final answer, and WSGI knows no other")
         try:
             reason = (match[2] or "").strip().encode("latin-1")
         except UnicodeEncodeError:
-            raise ResponseError(f"the status {status!r} is not latin-1") from None
-        parsed = code, b"" if reason == reason_phrase(code) else reason
-        if len(self) < self.ENTRIES and len(status) < 64:
-            self[status] = parsed
-        return parsed
+            raise ResponseError(f"the status {key!r} is not latin-1") from None
+        return code, b"" if reason == reason_phrase(code) else reason
+
+    def keeps(self, key: str, value: tuple[int, bytes]) -> bool:
+        return len(key) < 64
 
 
 class _Fields(Memo[tuple[str, str], AnswerField]):

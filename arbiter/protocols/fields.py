@@ -68,14 +68,6 @@ _SECRET_HINTS = (b"auth", b"cookie", b"key", b"pass", b"secret", b"session", b"t
 
 _NOT_KEPT = (SECRET, UNDERSCORE)
 
-_COMMON_NAMES = """
-    Accept Accept-Encoding Accept-Language Authorization Cache-Control Connection Content-Length
-    Content-Type Cookie DNT Expect Host If-Modified-Since If-None-Match Origin Pragma Priority Range
-    Referer Sec-CH-UA Sec-CH-UA-Mobile Sec-CH-UA-Platform Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site
-    Sec-Fetch-User TE Transfer-Encoding Upgrade Upgrade-Insecure-Requests User-Agent Via X-Forwarded-For
-    X-Forwarded-Host X-Forwarded-Port X-Forwarded-Proto X-Real-IP X-Request-ID X-Requested-With
-"""
-
 _Name = tuple[bytes, int, str]
 """What is known of a field name: (lower-cased, kind, environ key)."""
 
@@ -106,31 +98,20 @@ def _classify(name: bytes) -> _Name:
     return lower, kind, environ_key(lower)
 
 
-class _NameCache(dict[bytes, _Name]):
-    """Names as they came, to what they mean. Bounded: at `ENTRIES` it starts again from the common ones."""
+class _Names(Memo[bytes, _Name]):
+    """Names as they came, to what they mean."""
 
-    ENTRIES = 1024
     LONGEST = 64
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.restart()
+    __slots__ = ()
 
-    def restart(self) -> None:
-        self.clear()
-        for name in _COMMON_NAMES.split():
-            raw = name.encode("ascii")
-            self[raw] = self[raw.lower()] = _classify(raw)
+    def make(self, key: bytes) -> _Name:
+        if is_token(key) is None:
+            raise _bad_name(key)
+        return _classify(key)
 
-    def __missing__(self, name: bytes) -> _Name:
-        if is_token(name) is None:
-            raise _bad_name(name)
-        known = _classify(name)
-        if len(name) <= self.LONGEST:
-            if len(self) >= self.ENTRIES:
-                self.restart()
-            self[name] = known
-        return known
+    def keeps(self, key: bytes, value: _Name) -> bool:
+        return len(key) <= self.LONGEST
 
 
 def _bad_name(name: bytes) -> Refusal:
@@ -206,7 +187,7 @@ class FieldCache(Memo[bytes, Field]):
         return value[1] not in _NOT_KEPT and len(key) <= self.LONGEST
 
 
-_NAMES = _NameCache()
+_NAMES = _Names()
 FIELDS = FieldCache()
 """The cache of this process. Threads may share it: its operations are atomic, a lost entry costs a parse."""
 
@@ -219,5 +200,5 @@ def mark_forwarding(names: Iterable[bytes]) -> None:
     new = {name: FORWARDING for name in names if name not in _KINDS}
     if any(_classify(name)[1] != FORWARDING for name in new):
         _KINDS.update(new)
-        _NAMES.restart()
+        _NAMES.forget()
         FIELDS.forget()
