@@ -1,7 +1,8 @@
 """How soon a Django project is served, and what it takes of memory, beside gunicorn and uvicorn.
 
-`python -m tests.compared [--site DIRECTORY] [--project NAME] [PATH ...]`, in an environment that has arbiter
-and, as far as they are to be compared with, gunicorn and uvicorn. The site defaults to the example project.
+`python -m tests.compared [--site DIRECTORY] [--project NAME] [-n 3] [PATH ...]`, in an environment that has
+arbiter and, as far as they are to be compared with, gunicorn and uvicorn. The site defaults to the example
+project.
 All servers take turns, so that what else the machine does hits each of them.
 
 Sooner: seconds until the last of 32 workers says that it is ready. Smaller: PSS of all processes of 4 workers
@@ -37,9 +38,7 @@ from arbiter.config import merging
 from tests.processes.server import until
 from tests.respawn import project
 
-WORKERS: Final = 32
 KEPT: Final = 4
-REQUESTS: Final = 1000
 AT_ONCE: Final = 8
 PATIENCE: Final = 120.0
 """Seconds for any one thing."""
@@ -140,10 +139,10 @@ def pss(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
-def sooner(site: Site, command: Callable[[int, int], list[str]]) -> float:
+def sooner(site: Site, command: Callable[[int, int], list[str]], workers: int) -> float:
     """Seconds until all workers are ready."""
     began = time.monotonic()
-    with site.served(command, WORKERS):
+    with site.served(command, workers):
         return time.monotonic() - began
 
 
@@ -152,11 +151,11 @@ def scans() -> int:
     return int((KSM / "full_scans").read_text())
 
 
-def smaller(site: Site, command: Callable[[int, int], list[str]], *, merged: bool) -> float:
-    """MiB after the requests."""
+def smaller(site: Site, command: Callable[[int, int], list[str]], requests: int, *, merged: bool) -> float:
+    """MiB after so many requests."""
     with site.served(command, KEPT) as (pid, port):
         with ThreadPoolExecutor(AT_ONCE) as clients:
-            list(clients.map(partial(ask, port), itertools.islice(itertools.cycle(site.paths), REQUESTS)))
+            list(clients.map(partial(ask, port), itertools.islice(itertools.cycle(site.paths), requests)))
         threading.Event().wait(2.0)  # what is done after an answer is done
         if merged:
             enough = scans() + LOOKS
@@ -171,6 +170,8 @@ def main() -> None:
     parser.add_argument("--site", type=Path, help="the directory of manage.py")
     parser.add_argument("--project", default="showcase", help="the package with wsgi.py and asgi.py")
     parser.add_argument("-n", "--times", type=int, default=3, help="starts of each (0: none)")
+    parser.add_argument("-w", "--workers", type=int, default=32, help="that are started")
+    parser.add_argument("--requests", type=int, default=1000, help="before memory is looked at")
     parser.add_argument("paths", nargs="*", default=["/"])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
@@ -179,10 +180,10 @@ def main() -> None:
         commands = site.commands()
         took: dict[str, list[float]] = {name: [] for name in commands}
         for name in list(commands) * given.times:
-            took[name].append(sooner(site, commands[name]))
+            took[name].append(sooner(site, commands[name], given.workers))
         for name, command in commands.items():
             seconds = f"{statistics.median(took[name]):6.2f} s" if took[name] else ""
-            memory = smaller(site, command, merged=name == MERGED)
+            memory = smaller(site, command, given.requests, merged=name == MERGED)
             print(f"{name:22}{seconds:>10}{memory:10.1f} MiB", flush=True)
 
 
