@@ -19,7 +19,9 @@ _PR_GET_MEMORY_MERGE: Final = 68
 
 
 def ask() -> None:
-    """Have the memory of this process, and of those that it forks, merged, if the kernel can."""
+    """Have the memory of this process merged, if the kernel can, and of those that it forks; since Linux 6.7
+    also when these execute another program.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_MEMORY_MERGE, 1, 0, 0, 0)
 
@@ -39,6 +41,6 @@ def obstacle(root: str = "/") -> str:
     """
     if asked() is None:
         return "this kernel cannot do that; Linux can from 6.4 on, if it is built with KSM"
-    if read(root, "sys/kernel/mm/ksm/run").strip() != "1":
+    if read(root, "sys/kernel/mm/ksm/run").strip() not in ("1", ""):  # "": it cannot be seen from here
         return "the kernel merges nothing until it is told to: `echo 1 > /sys/kernel/mm/ksm/run`"
     return ""

@@ -7,6 +7,7 @@ request never waits for its line, and nothing a peer sent can end a line or leav
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -63,7 +64,7 @@ class AccessLog:
     has a request's id, "" for none.
     """
 
-    __slots__ = ("_failed", "_later", "_lines", "_parts", "_writer", "format", "write")
+    __slots__ = ("_choice", "_failed", "_later", "_lines", "_parts", "_writer", "format", "write")
 
     def __init__(
         self,
@@ -81,8 +82,9 @@ class AccessLog:
         """
         self.format = format
         self._writer = writer
+        self._choice = choice
         self._failed = failed
-        source = Source(choice)
+        source = Source()
         if format == JSON:
             source.add_json(context, request_id)
         else:
@@ -100,12 +102,12 @@ class AccessLog:
         if not isinstance(writer, Writer):
             more = f", {shape.some(PARTS)}" if isinstance(writer, Records) else ""
             body = [f"for line in lines([{some}]): put(line{more})"]
-            return teller(shape, body, self._failed, lines=self._lines, put=writer)
+            return teller(shape, self._choice, body, self._failed, lines=self._lines, put=writer)
         kept = writer.lines
         put = f"keep({some})" if self._later else f"kept.extend(lines([{some}]))"
         body = [put, f"if len(kept) >= {BATCH}: seal()", "if writer.idle: writer.wake()"]
         names = {"lines": self._lines, "kept": kept, "keep": kept.append, "seal": writer.seal}
-        return teller(shape, body, self._failed, writer=writer, **names)
+        return teller(shape, self._choice, body, self._failed, writer=writer, **names)
 
     def run_after_flush(self, errand: Callable[[], None]) -> None:
         """Do something (reopen the file) when the lines that are here now are written; does not wait."""
@@ -142,9 +144,7 @@ def open_access_log(settings: AccessSettings, logs: Logs, log: Log) -> AccessLog
         "choice": choice,
         "context": log.context,
         "request_id": settings.request_id_header or "",
-        "failed": partial(
-            log.exception, "a line of the access log could not be made", event="accesslog.failed"
-        ),
+        "failed": partial(_complain, log),
     }
     format = settings.access_log_format
     if format == DEFAULT and settings.log_format == "json":
@@ -156,20 +156,34 @@ def open_access_log(settings: AccessSettings, logs: Logs, log: Log) -> AccessLog
     if not targets:
         return None
 
-    def told(problem: str, lost: int) -> None:
-        if problem:
-            text = "the access log cannot be written: %s; its lines are kept, then dropped"
-            log.error(text, problem, event="accesslog.blocked", fields={"problem": problem})
-        else:
-            dropped = counted(lost, "line was dropped", "lines were dropped")
-            log.warning(
-                "the access log is written again; %s",
-                dropped,
-                event="accesslog.dropped",
-                fields={"lines": lost},
-            )
+    return AccessLog(format, Writer(targets, settings.access_log_buffer, News(log)), **how)
 
-    return AccessLog(format, Writer(targets, settings.access_log_buffer, told), **how)
+
+def _complain(log: Log) -> None:
+    """What an operator's handler of the log raises is not the access log's end."""
+    with contextlib.suppress(Exception):
+        log.exception("a line of the access log could not be made", event="accesslog.failed")
+
+
+class News:
+    """What a `Writer` tells, for the log."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._blocked = False
+
+    def __call__(self, problem: str, lost: int) -> None:
+        before, self._blocked = self._blocked, bool(problem)
+        with contextlib.suppress(Exception):  # see `_complain`
+            if problem:
+                text = "the access log cannot be written: %s; its lines are kept, then dropped"
+                self._log.error(text, problem, event="accesslog.blocked", fields={"problem": problem})
+                return
+            state = "is written again" if before else "is written too slowly"
+            dropped = counted(lost, "line was dropped", "lines were dropped")
+            self._log.warning(
+                "the access log %s; %s", state, dropped, event="accesslog.dropped", fields={"lines": lost}
+            )
 
 
 # ---- the operator's own handlers

@@ -32,18 +32,19 @@ def quotable(value: object) -> str:
     text = value if type(value) is str else as_text(value)
     if _unsafe(text) is None:
         return text
-    return "".join(map(_escaped, text))
+    return text.translate(_ESCAPES)
 
 
-def _escaped(char: str) -> str:
-    if char in _NAMED:
-        return _NAMED[char]
-    if " " <= char <= "~":
-        return char
-    code = ord(char)
-    if code < 256:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+class _Escapes(dict[int, str]):
+    """A table for `str.translate`, whole for latin-1."""
+
+    def __missing__(self, code: int) -> str:
+        return f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+
+
+_ESCAPES: Final = _Escapes({code: f"\\x{code:02x}" for code in range(256)})
+_ESCAPES.update((code, chr(code)) for code in range(ord(" "), ord("~") + 1))
+_ESCAPES.update((ord(char), escape) for char, escape in _NAMED.items())
 
 
 def or_dash(value: object) -> str:

@@ -29,6 +29,8 @@ PARTS: Final = (
 )
 """What expressions may speak of; see `access.Exchange`."""
 
+_TEXTS: Final = ("peer", "scheme")
+"""Those that an application can have replaced by something that only looks like text."""
 _SECOND: Final = 1_000_000_000
 
 
@@ -40,9 +42,14 @@ class Shape(NamedTuple):
     parameters: str = ", ".join(PARTS)
     values: Mapping[str, str] = MappingProxyType({})
 
-    def some(self, parts: Iterable[str]) -> str:
+    def part(self, name: str) -> str:
+        """The expression of one of `PARTS`."""
+        value = self.values.get(name, name)
+        return f"(x if type(x := {value}) is str else plain(x))" if name in _TEXTS else value
+
+    def some(self, names: Iterable[str]) -> str:
         """The expression of a tuple of these."""
-        return f"({''.join(self.values.get(name, name) + ', ' for name in parts)})"
+        return f"({''.join(self.part(name) + ', ' for name in names)})"
 
 
 class Choice(NamedTuple):
@@ -53,33 +60,35 @@ class Choice(NamedTuple):
     exclude: Sequence[str] = ()
     sample: int = 1
 
+    def made(self, shape: Shape) -> tuple[list[str], dict[str, Any]]:
+        """Lines that return from a function of this shape for what is not logged, and the names they need."""
+        request = shape.part("request")
+        exact = frozenset(path.encode() for path in self.exclude if not path.endswith("*"))
+        under = tuple(path[:-1].encode() for path in self.exclude if path.endswith("*"))
+        lines = []
+        if exact:
+            lines.append(f"if {request}.path in excluded: return")
+        if under:
+            lines.append(f"if {request}.path.startswith(under): return")
+        if self.sample > 1:
+            good = f"{shape.part('status')} < 500 and not {shape.part('aborted')}"
+            lines.append(f"if {good} and random() >= share: return")
+        names = {"excluded": exact, "under": under, "random": random.random, "share": 1.0 / self.sample}
+        return lines, names
+
 
 class Source:
     """The source text of a function, as it grows."""
 
-    def __init__(self, choice: Choice) -> None:
+    def __init__(self) -> None:
         self._lines: list[str] = []
         self._names: dict[str, Any] = atoms.names()
         self._template = ""
         self._count = 0
         self._said: dict[str, str] = {}
-        self._choose(choice)
 
     def _line(self, text: str) -> None:
         self._lines.append(text)
-
-    def _choose(self, choice: Choice) -> None:
-        exact = frozenset(path.encode() for path in choice.exclude if not path.endswith("*"))
-        under = tuple(path[:-1].encode() for path in choice.exclude if path.endswith("*"))
-        if exact:
-            self._names["excluded"] = exact
-            self._line("if request.path in excluded: continue")
-        if under:
-            self._names["under"] = under
-            self._line("if request.path.startswith(under): continue")
-        if choice.sample > 1:
-            self._names.update(random=random.random, share=1.0 / choice.sample)
-            self._line("if status < 500 and not aborted and random() >= share: continue")
 
     def _date(self, clock: Clock) -> None:
         self._names["clock"] = clock
@@ -169,25 +178,42 @@ class Source:
 
     def parts(self) -> list[str]:
         """Those of `PARTS` that a line needs."""
-        words = set(re.findall(r"[a-z]+", "\n".join([*self._lines, self._template])))
-        return [name for name in PARTS if name in words]
+        tree = ast.parse("\n".join([*self._lines, self._line_made()]))
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        return [name for name in PARTS if name in used]
 
     def compile(self, failed: Callable[[], None] | None = None) -> Callable[[Sequence[Any]], list[str]]:
         """The function: of exchanges, each the tuple of its `parts`, to the lines of those that get one.
 
         failed: called, without arguments, for one whose line cannot be made.
         """
-        each = [*self._lines, f"add(f{self._template + chr(10)!r})"]
-        loop = [f"for {Shape().some(self.parts())} in exchanges:", *_indented(_guarded(each, failed))]
+        each = [*self._lines, f"add({self._line_made()})"]
+        parts = "".join(f"{name}, " for name in self.parts())
+        loop = [f"for ({parts}) in exchanges:", *_indented(_guarded(each, failed))]
         body = ["made = []", "add = made.append", *loop, "return made"]
         return _function("lines(exchanges)", body, self._names | {"failed": failed})
 
+    def _line_made(self) -> str:
+        return f"f{self._template + chr(10)!r}"
+
 
 def teller(
-    shape: Shape, body: Sequence[str], failed: Callable[[], None] | None = None, **names: Any
+    shape: Shape,
+    choice: Choice,
+    body: Iterable[str],
+    failed: Callable[[], None] | None = None,
+    **names: Any,
 ) -> Callable[..., None]:
-    """The function that is told of an exchange. `body` are its lines, names what they call."""
-    return _function(f"write({shape.parameters})", _guarded(body, failed), names | {"failed": failed})
+    """The function that is told of an exchange; `body` are its lines for one that is logged, names what they
+    call.
+    """
+    skips, more = choice.made(shape)
+    names |= more | {"failed": failed, "plain": _plain}
+    return _function(f"write({shape.parameters})", _guarded([*skips, *body], failed), names)
+
+
+def _plain(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _function(head: str, body: Iterable[str], names: Mapping[str, Any]) -> Callable[..., Any]:

@@ -32,6 +32,22 @@ def _made(lines: Sequence[str]) -> Sequence[str]:
     return lines
 
 
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _fitting(lines: Sequence[str], room: int) -> tuple[bytes, int]:
+    """Of some lines those that fit into so many bytes, and how many do not: a long one costs no short one."""
+    batch = bytearray()
+    lost = 0
+    for line in map(_encoded, lines):
+        if len(batch) + len(line) <= room:
+            batch += line
+        else:
+            lost += 1
+    return bytes(batch), lost
+
+
 class Writer:
     """The buffer of one worker and the thread that empties it.
 
@@ -60,6 +76,8 @@ class Writer:
         self.lines.clear()
         self.lost = 0
         self.idle = True
+        self._making = threading.Lock()
+        """Held while lines are made and put aside, so that they stay in order; no request waits for it."""
         self._lock = threading.Lock()
         self._bell = threading.Semaphore(0)
         self._batches: deque[bytes] = deque()
@@ -75,20 +93,35 @@ class Writer:
 
     # -- the requests' side
 
-    def seal(self) -> None:
-        """Put the lines aside as a batch, or count them as lost if there is no room."""
-        with self._lock:
+    def seal(self, *, wait: bool = False) -> bool:
+        """Make lines of what is here and put them aside as a batch; False if nothing was here.
+
+        Somebody may be doing just that: `wait` until they have, else leave it to the next who comes.
+        """
+        if not self._making.acquire(blocking=wait):
+            return True
+        try:
             some = self.lines[:]
             del self.lines[: len(some)]
-            lines = self.make(some)
-            if not lines:
-                return
-            batch = "".join(lines).encode("utf-8", "backslashreplace")
-            if self._held + len(batch) > self._most:
-                self.lost += len(lines)
-                return
+            self._put_aside(self.make(some))
+        finally:
+            self._making.release()
+        return bool(some)
+
+    def _put_aside(self, lines: Sequence[str]) -> None:
+        """Keep the lines, or, while there are others, those for which there is room; the rest is lost."""
+        if not lines:
+            return
+        batch = _encoded("".join(lines))
+        with self._lock:
+            before = self._held
+            if before and before + len(batch) > self._most:
+                batch, lost = _fitting(lines, self._most - before)
+                self.lost += lost
+                if not batch:
+                    return
             self._batches.append(batch)
-            before, self._held = self._held, self._held + len(batch)
+            self._held += len(batch)
         if before < EARLY <= self._held:
             self._bell.release()
 
@@ -126,7 +159,7 @@ class Writer:
         self._bell.release()
         if self._thread is not None:
             self._thread.join(timeout if written else 0.0)
-        self.seal()
+        self.seal(wait=True)
         return self.lost + sum(batch.count(b"\n") for batch in list(self._batches))
 
     # -- the thread's side
@@ -151,8 +184,8 @@ class Writer:
         """Write what there is, once; False if there was nothing to do."""
         waiters, self._waiters = self._waiters, []
         errands, self._errands = self._errands, []
-        self.seal()
-        busy = bool(self._batches or waiters or errands)
+        some = self.seal(wait=True)
+        busy = bool(some or self._batches or waiters or errands)
         self._write()
         for errand in errands:
             errand()

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbiter.observe.access import ATOMS, AccessLog, Choice, Exchange, open_access_log
+from arbiter.observe.access import ATOMS, AccessLog, Choice, Exchange, News, Shape, open_access_log
 from arbiter.observe.logs import Log
-from arbiter.observe.writer import BATCH
+from arbiter.observe.writer import BATCH, Writer
 from arbiter.protocols import events
 from tests.fakes.exchanges import exchange, field, request
 
@@ -307,10 +307,79 @@ def test_one_that_cannot_be_made_costs_the_others_nothing(caplog: pytest.LogCapt
     assert [record.message for record in caplog.records] == ["a line of the access log could not be made"] * 2
 
 
+def test_what_an_operators_handler_raises_is_not_the_end(
+    loggers: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Raises(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError("no disk for this one either")
+
+    log = Log("w")
+    monkeypatch.setattr(log, "error_log", loggers)
+    loggers.addHandler(Raises())
+    bad = exchange()._replace(request=None)  # type: ignore[arg-type]
+    assert written("%(m)s %(s)s", exchange(), bad, exchange(status=404), log=log) == ["GET 200", "GET 404"]
+
+
 def test_excluded_ones_among_others() -> None:
     told = [exchange(request("/healthz" if number % 2 else "/")) for number in range(3 * BATCH)]
     assert written("%(U)s", *told, access_log_exclude=("/healthz",)) == ["/"] * (len(told) // 2)
-    assert written("%(U)s", told[1], access_log_exclude=("/healthz",)) == []
+
+
+def test_nothing_is_kept_of_who_has_no_line() -> None:
+    writer = Writer([Target()], 1 << 20, lambda problem, lost: None)
+    log = AccessLog("%(m)s", writer, choice=Choice(("/healthz", "/static/*"), 1 << 60))
+    for target in ("/healthz", "/static/x", "/"):
+        log.write(*exchange(request(target)))
+    assert writer.idle
+    assert not writer.lines
+
+
+@pytest.mark.parametrize(("format", "kept"), [("headers=%(m)s environ", True), ("%({x}o)s", False)])
+def test_which_formats_can_wait(format: str, kept: bool) -> None:
+    writer = Writer([Target()], 1 << 20, lambda problem, lost: None)
+    writer.idle = False
+    AccessLog(format, writer).write(*exchange())
+    assert (type(writer.lines[0]) is tuple) is kept
+
+
+def test_the_applications_own_text_is_read_at_once() -> None:
+    """What stands for REMOTE_ADDR may be something that knows its value only now and here."""
+
+    class Lazy:
+        value = "192.0.2.1"
+
+        def __str__(self) -> str:
+            return self.value
+
+    one: Any = Lazy()
+    target = Target()
+    log = open_access_log(settings(access_log_format="%(h)s"), logs(targets=(target,)), Log("w"))
+    assert log is not None
+    tell = log.shaped(Shape("request, peers", {"peer": "peers.pop()"}))
+    tell(request(), [one])
+    one.value = "later"
+    tell(request(), [None])
+    assert log.close() == 0
+    assert target.text == "192.0.2.1\n-\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([("No space", 0), ("", 0)], ["cannot be written: No space; its", "is written again; 0 lines were"]),
+        ([("", 1)], ["is written too slowly; 1 line was dropped"]),
+    ],
+)
+def test_what_a_writer_tells(
+    caplog: pytest.LogCaptureFixture, words: list[tuple[str, int]], says: list[str]
+) -> None:
+    caplog.set_level(logging.WARNING, "arbiter.error")
+    tell = News(Log("w"))
+    for problem, lost in words:
+        tell(problem, lost)
+    for text, record in zip(says, caplog.records, strict=True):
+        assert text in record.getMessage()
 
 
 def test_reopening_waits_for_the_lines_before_it() -> None:

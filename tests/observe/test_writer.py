@@ -115,6 +115,50 @@ def test_lines_that_are_made_when_they_are_written(writer: Writer, gate: Gate) -
     assert max(some) == BATCH
 
 
+def test_no_request_waits_for_lines_that_are_being_made(writer: Writer, gate: Gate) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def make(lines: Sequence[str]) -> Sequence[str]:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        return lines
+
+    writer.make = make
+    put(writer, "one\n")
+    assert begun.wait(PATIENCE)
+    for number in range(BATCH + 1):
+        put(writer, f"{number}\n")  # would never return if it waited
+    assert len(writer.lines) == BATCH + 1
+    go_on.set()
+    assert writer.close(PATIENCE) == 0
+    assert gate.got == "one\n" + "".join(f"{number}\n" for number in range(BATCH + 1))
+
+
+def test_more_than_the_buffer_holds_is_written_when_nothing_waits(writer: Writer, gate: Gate) -> None:
+    long = ["x" * 2000 + "\n"] * BATCH
+    writer.lines.extend(long)
+    writer.wake()
+    assert writer.close(PATIENCE) == 0
+    assert gate.got == "".join(long)
+
+
+def test_long_lines_cost_no_short_ones(writer: Writer, gate: Gate, told: Told) -> None:
+    """While there is no room for all."""
+    gate.open.clear()
+    put(writer, "first\n")
+    assert told.news.wait(PATIENCE)
+    told.news.clear()
+    for number in range(BATCH):
+        writer.lines.append("x" * 2000 + "\n" if number % 2 else f"{number}\n")
+    writer.seal(wait=True)
+    gate.open.set()
+    assert told.news.wait(PATIENCE)
+    assert writer.close(PATIENCE) == 0
+    lines = gate.got.splitlines()
+    assert [line for line in lines if line[0] != "x"] == ["first", *map(str, range(0, BATCH, 2))]
+    assert len(lines) + told.words[-1][1] == BATCH + 1
+
+
 def test_an_idle_thread_is_woken_by_a_line(writer: Writer, gate: Gate) -> None:
     for number in range(3):
         gate.tried.clear()

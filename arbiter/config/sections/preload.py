@@ -45,9 +45,9 @@ SETTINGS: Final = (
         "Have the kernel look for pages of memory that molds and workers have with the same content, and "
         "keep one copy (KSM, Linux 6.4 and newer): what they stop sharing as they run, most of which is "
         "only counted differently for a moment, is shared again when they rest. The kernel spends some "
-        "processor time on that, and whoever else on the machine has their memory merged could find out, by "
-        "timing, whether a page that they know is in yours. It needs `echo 1 > /sys/kernel/mm/ksm/run`; the "
-        "log says if that is missing.",
+        "processor time on that. Whoever else on the machine has their memory merged could find out, by "
+        "timing, whether a page that they know is in yours, or in that of a program that your application "
+        "starts. It needs `echo 1 > /sys/kernel/mm/ksm/run`; the log says if that is missing.",
         flags=("--memory-merge",),
     ),
     Setting(
