@@ -39,7 +39,7 @@ from arbiter.workers.readiness import KEPT, Probe
 from arbiter.workers.task_stacks import describe
 
 TICK: Final = 1.0
-"""Seconds between two looks at the deadlines while there are connections."""
+"""Seconds between two looks at the deadlines of connections."""
 SHORTEST_TICK: Final = 0.01
 BEAT: Final = 5.0
 """Seconds an idle worker sleeps at most: its sign of life on the scoreboard."""
@@ -64,6 +64,7 @@ class Tasks:
         self._stop: asyncio.Event
         self._timer: asyncio.TimerHandle | None = None
         self._lag = LoopLag(ctx.config.loop_lag_warning, ctx.row, ctx.log)
+        self._next_look = 0
         self._bound = ctx.config.worker_connections
         self._status: int = ExitStatus.OK
 
@@ -300,26 +301,29 @@ class Tasks:
     # ------------------------------------------------------------------ the clock
 
     def _tick(self) -> None:
-        """Once a second while there are connections, every `BEAT` seconds otherwise."""
+        """Every beat of the lag's while there are connections, every `BEAT` seconds otherwise."""
         service = self.service
-        service.tick()
-        if service.connections:
+        now = service.tick()
+        look = now >= self._next_look
+        if look:
+            self._next_look = now + int(TICK * SECOND)
             service.expire()
         pause = BEAT
         if service.connections or service.opening or service.draining:
-            pause = min(TICK, max(SHORTEST_TICK, service.expire_requests()))
+            pause = min(self._lag.beat, max(SHORTEST_TICK, service.expire_requests()))
             self._lag.turned(pause)
         else:
             self._lag.rest()
         self._timer = self.loop.call_later(pause, self._tick)
-        self._acceptor.look()
+        if look:
+            self._acceptor.look()
 
     def _wake_up(self) -> None:
         """The first connection after a pause: the clock is stale and slow."""
         if self._timer is not None:
             self._timer.cancel()
         self.service.tick()
-        pause = min(TICK, self.service.times.request / SECOND)
+        pause = min(self._lag.beat, self.service.times.request / SECOND)
         self._lag.turned(pause)
         self._timer = self.loop.call_later(pause, self._tick)
 
