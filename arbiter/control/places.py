@@ -17,6 +17,8 @@ SUFFIX: Final = ".ctl"
 LONGEST: Final = 100
 """Bytes of a unix socket's path, with room for a suffix (sockaddr_un has 104 on some systems)."""
 SYSTEM: Final = "/run"
+LISTENING: Final = "/proc/net/unix"
+"""The unix sockets of this network namespace (Linux, proc(5)): a pidfile's neighbour may lie anywhere."""
 
 
 def safe_name(name: str) -> str:
@@ -82,7 +84,9 @@ def trusted(directory: str) -> bool:
 
 
 def found(environ: Mapping[str, str], uid: int, cwd: str) -> list[str]:
-    """Every path at which there is a socket that could be an arbiter's, the likeliest first."""
+    """Every path at which there is a socket that could be an arbiter's, the likeliest first: those where
+    arbiters put them, and those of this user that somebody listens at.
+    """
     places = [*directories(environ, uid), f"{SYSTEM}/arbiter"]
     try:
         places += sorted(
@@ -99,13 +103,30 @@ def found(environ: Mapping[str, str], uid: int, cwd: str) -> list[str]:
             continue
         for name in names:
             path = os.path.join(place, name)
-            if name.endswith(SUFFIX) and _is_socket(path):
+            if name.endswith(SUFFIX) and _socket_of(path) is not None:
                 paths[os.path.realpath(path)] = None
+    for path in _listening():
+        if _socket_of(path) == uid:
+            paths[os.path.realpath(path)] = None
     return list(paths)
 
 
-def _is_socket(path: str) -> bool:
+def _listening() -> Iterator[str]:
+    """The paths of sockets that are called as an arbiter's are, wherever they lie."""
     try:
-        return stat.S_ISSOCK(os.stat(path).st_mode)
+        with open(LISTENING, encoding="utf-8", errors="surrogateescape") as sockets:
+            for line in sockets:
+                path = line.rstrip("\n").partition("/")[2]
+                if path.endswith(SUFFIX):
+                    yield f"/{path}"
     except OSError:
-        return False
+        pass
+
+
+def _socket_of(path: str) -> int | None:
+    """Whose socket is at this path; None if there is none."""
+    try:
+        there = os.stat(path)
+    except OSError:
+        return None
+    return there.st_uid if stat.S_ISSOCK(there.st_mode) else None

@@ -48,7 +48,7 @@ NAMES: Final[dict[str, str]] = {
     "log.dropped": "`records` before this one could not be written",
     "logs.reopen_failed": "a worker could not open a log file anew; the old one is in use",
     "accesslog.blocked": "the access log cannot be written; its lines are kept, then dropped; `problem`",
-    "accesslog.dropped": "it is written again, or the worker ends; `lines` were dropped",
+    "accesslog.dropped": "it is written again, or too slowly, or the worker ends; `lines` were dropped",
     "accesslog.failed": "a line could not be made",
     "message": "a record without a name: a hook's or an extension's own",
 }

@@ -173,6 +173,7 @@ class TestLocate:
     @pytest.fixture(autouse=True)
     def _alone(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr("arbiter.control.places.SYSTEM", str(tmp_path / "run"))
+        monkeypatch.setattr("arbiter.control.places.LISTENING", str(tmp_path / "nobody"))
         monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "tmp"))
 
     def test_none(self, tmp_path: Path) -> None:

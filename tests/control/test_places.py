@@ -60,3 +60,19 @@ def test_only_sockets_are_found(tmp_path: Path) -> None:
         one.bind(str(directory / "one.ctl"))
         found = places.found({"XDG_RUNTIME_DIR": str(tmp_path)}, os.geteuid(), str(tmp_path))
     assert [path for path in found if path.startswith(str(tmp_path))] == [str(directory / "one.ctl")]
+
+
+@pytest.mark.skipif(not os.path.exists(places.LISTENING), reason="only Linux tells")
+def test_sockets_that_are_listened_at_are_found_wherever_they_lie(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "with a blank"
+    elsewhere.mkdir()
+    with socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as other:
+        one.bind(str(elsewhere / "one.ctl"))
+        one.listen()
+        other.bind(str(elsewhere / "other.sock"))
+        other.listen()
+        mine = places.found({}, os.geteuid(), "/")
+        nobodys = places.found({}, 54321, "/")
+    assert [path for path in mine if path.startswith(str(tmp_path))] == [str(elsewhere / "one.ctl")]
+    assert not [path for path in nobodys if path.startswith(str(tmp_path))]
+    assert str(elsewhere / "one.ctl") not in places.found({}, os.geteuid(), "/")

@@ -219,14 +219,18 @@ def test_stop_now_does_not_wait_for_requests(serve: Serve, options: list[str]) -
 
 
 def test_it_is_found_by_name_by_pidfile_and_alone(serve: Serve, tmp_path: Path) -> None:
-    server = serve("-n", "shop", "-p", "shop.pid", "wsgi_app")
+    """Wherever one is: the pidfile's directory may be any."""
+    name = f"shop-{random.randrange(1 << 40):x}"
+    server = serve("-n", name, "-p", "shop.pid", "wsgi_app")
     assert path_of(server) == str(tmp_path / "shop.ctl")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
     env = {**server._env, "TMPDIR": str(tmp_path), "XDG_RUNTIME_DIR": str(server.runtime)}
 
-    def ctl(*words: str) -> subprocess.CompletedProcess[str]:
+    def ctl(*words: str, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "arbiter.cli.ctl", *words],
-            cwd=tmp_path,
+            cwd=cwd,
             env=env,
             capture_output=True,
             text=True,
@@ -234,8 +238,9 @@ def test_it_is_found_by_name_by_pidfile_and_alone(serve: Serve, tmp_path: Path) 
             check=False,
         )
 
-    for words in (["-n", "shop", "ping"], ["-p", "shop.pid", "ping"]):
-        assert f"shop (pid {server.pid})" in ctl(*words).stdout
+    for words in (["-n", name, "ping"], ["-p", "shop.pid", "ping"]):
+        assert f"{name} (pid {server.pid})" in ctl(*words).stdout
+    assert f"{name} (pid {server.pid})" in ctl("-n", name, "ping", cwd=elsewhere).stdout
     missing = ctl("-n", "no such name", "ping")
     assert missing.returncode == ControlStatus.NOT_FOUND
 
