@@ -237,15 +237,67 @@ class _Steps:
         if isinstance(error, SyntaxError):
             return f"{what}: SyntaxError in {error.filename}, line {error.lineno}: {error.msg}."
         if isinstance(error, ModuleNotFoundError):
-            return (
-                f"{what}: it needs {error.name!r}, which is neither installed here ({sys.prefix}) nor in the "
-                "project. Install it, or run arbiter from the environment that has it."
-            )
+            return f"{what}: {_of_python(error.name or '') or _not_installed(error.name or '')}"
         if isinstance(error, SystemExit):
             return f"{what}: it called sys.exit({error.code!r})."
         if _is_improperly_configured(error):
             return f"{what}: Django's configuration is wrong: {error}"
         return f"{what}: {_first_line(error)}"
+
+
+def _not_installed(name: str) -> str:
+    return (
+        f"it needs {name!r}, which is neither installed here ({sys.prefix}) nor in the project. "
+        "Install it, or run arbiter from the environment that has it."
+    )
+
+
+def _of_python(name: str) -> str:
+    """What to say when a module of Python's own is not found; "" if it is not one of them.
+
+    Imports nothing: it might not be found either.
+    """
+    top, dot, _ = name.partition(".")
+    library = os.path.dirname(os.__file__)
+    file = getattr(sys.modules.get(top), "__file__", None) or library
+    if top not in sys.stdlib_module_names or not file.startswith(library):  # or the project's by that name
+        return ""
+    parts = [place for place in sys.path if place.startswith(library + os.sep)]
+    for place in [library, *parts]:
+        refusal = _refusal(place)
+        if refusal is not None:
+            directory, reason = refusal
+            return (
+                f"it needs {name!r}, a part of Python that this user (uid {os.geteuid()}) cannot read: "
+                f"the interpreter's library is {place}, and {directory} refuses: {reason}. "
+                "Let the user read it, or use a Python that everybody may read."
+            )
+    if dot:
+        return ""
+    return (
+        f"it needs {name!r}, a part of Python that this one ({library}) does not have. Install the rest of "
+        "this Python (distributions keep parts of it in packages of their own), or use a complete one."
+    )
+
+
+def _refusal(place: str) -> tuple[str, str] | None:
+    """The directory on the way to `place`, or that itself, that this process may not use; and why."""
+    parent = os.sep
+    for part in place.split(os.sep)[1:]:
+        child = os.path.join(parent, part)
+        try:
+            os.stat(child)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            # It is the directory above that lets nobody pass; of other faults the entry itself is the cause.
+            return parent if isinstance(error, PermissionError) else child, error.strerror or str(error)
+        parent = child
+    try:
+        os.listdir(place)
+    except OSError as error:
+        return place, error.strerror or str(error)
+    return None
 
 
 def _covers(missing: str, dotted: str) -> bool:

@@ -392,6 +392,61 @@ def test_a_dependency_is_missing(write: Write) -> None:
     assert "No module named 'no_such_dependency_at_all'" in error.traceback
 
 
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this process believes the standard library to be: an empty directory."""
+    place = tmp_path / "home" / "lib" / "python3"
+    place.mkdir(parents=True)
+    monkeypatch.setattr(os, "__file__", str(place / "os.py"))
+    return place
+
+
+MISSING = "raise ModuleNotFoundError('no such module', name={0!r})\n"
+
+
+def test_a_part_of_python_that_this_one_does_not_have(write: Write, library: Path) -> None:
+    write("clock", MISSING.format("tkinter"))
+    error = str(refusal("clock:app"))
+    assert f"it needs 'tkinter', a part of Python that this one ({library}) does not have" in error
+    assert "in the project" not in error
+
+
+def test_a_part_of_python_that_cannot_be_read(write: Write, library: Path) -> None:
+    """Nothing is refused to root, so here the way to the library is a circle."""
+    write("clock", MISSING.format("turtle"))
+    library.rmdir()
+    library.symlink_to(library)
+    error = str(refusal("clock:app"))
+    assert "it needs 'turtle', a part of Python that this user" in error
+    assert f"the interpreter's library is {library}, and {library} refuses: Too many" in error
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_the_home_that_lets_nobody_pass_is_named(tmp_path: Path, library: Path) -> None:
+    home = tmp_path / "home"
+    home.chmod(0o700)
+    for place in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        place.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        assert application._refusal(str(library)) == (str(home), "Permission denied")
+    finally:
+        os.seteuid(0)
+    library.chmod(0o700)
+    home.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        assert application._refusal(str(library)) == (str(library), "Permission denied")
+    finally:
+        os.seteuid(0)
+
+
+def test_a_name_of_pythons_that_is_the_projects(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    write("this.__init__", "import this.views\n")
+    assert "it needs 'this.views', which is neither installed here" in str(refusal("this.wsgi:app"))
+
+
 def test_a_module_that_imports_a_missing_part_of_itself(write: Write) -> None:
     """The missing name begins like the application's, but it was the project that asked for it."""
     write("proj.__init__", "import proj.missing\n")
