@@ -117,8 +117,9 @@ flags and environment variables is docs/settings.md."""
 
 # Paths, or URLs whose host and scheme the application is to see, that the mold asks the application for
 # before the first worker is forked, so that what is loaded on the first request is shared. An answer of 500
-# or above fails the start or the reload. A path may stand there several times, as in `["/", "/api/"] * 8`:
-# code that has run some times is specialised by the interpreter, which is then shared, too.
+# or above fails the start or the reload, one of 4xx is told in the log. A path may stand there several
+# times, as in `["/", "/api/"] * 8`: code that has run some times is specialised by the interpreter, which
+# is then shared, too.
 # warmup_paths = []
 
 # Have the kernel look for pages of memory that molds and workers have with the same content, and keep one

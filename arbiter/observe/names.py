@@ -22,6 +22,7 @@ NAMES: Final[dict[str, str]] = {
     "statsd.failed": "the host of statsd is not known",
     "hook.failed": "a server hook raised; `hook`, with the traceback",
     "mold.check": "a warning of Django's system checks",
+    "mold.warmup": "the application refused one of `warmup_paths`",
     "worker.fork_failed": "no process could be made",
     "worker.output": "a line that a worker printed (`capture_output`, wsgi.errors); `stream`",
     "worker.last_words": "what the interpreter wrote while a worker died",

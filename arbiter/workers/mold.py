@@ -186,7 +186,8 @@ class Mold:
                 self.log.warning("Django's checks: %s", warning, event="mold.check")
         if config.warmup_paths:  # else asyncio would cost the others some megabytes
             warmup = importlib.import_module("arbiter.workers.warmup")
-            warmup.warm_up(self.app, config, self._enter)
+            for warning in warmup.warm_up(self.app, config, self._enter):
+                self.log.warning("%s", warning, event="mold.warmup")
         multiprocess.withdraw(self.setup.rows)
         self._enter("fork safety")
         gc.collect()

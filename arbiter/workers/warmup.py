@@ -34,24 +34,31 @@ from arbiter.workers.limits import protocol_limits
 
 FAILED: Final = 500
 """An answer with this status or a higher one means that the application does not work."""
+REFUSED: Final = 400
+"""From this status on an answer is no page: what the path was to load has likely not been loaded."""
 _PEER: Final = ("127.0.0.1", 0)
 
 
-def warm_up(app: Application, config: Config, enter: Callable[[str], None]) -> None:
+def warm_up(app: Application, config: Config, enter: Callable[[str], None]) -> list[str]:
     """Have the application answer every one of `warmup_paths`; `enter` is told of each.
 
+    Returns a warning for each path that it refused (4xx), once however often the path is asked for.
     Raises `AppError` for the first that it does not answer, or answers with 500 or above.
     """
     if not config.warmup_paths:
-        return
-    targets = [Target(text) for text in config.warmup_paths]
+        return []
+    # The same object for the same path: it warns once.
+    known = {text: Target(text) for text in config.warmup_paths}
+    targets = [known[text] for text in config.warmup_paths]
     if app.kind == "wsgi":
         for target in targets:
             enter(f"warm-up {target.text}")
             _call_wsgi(app, config, target)
-        return
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(_call_asgi(app, config, targets, enter))
+    else:
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(_call_asgi(app, config, targets, enter))
+    where = f"warmup_paths ({config.origin('warmup_paths')})"
+    return [f"{where}: {target.refusal}" for target in known.values() if target.refusal]
 
 
 class Target:
@@ -60,6 +67,7 @@ class Target:
     def __init__(self, text: str) -> None:
         url = urlsplit(text)
         self.text = text
+        self.refusal = ""
         self.scheme = url.scheme or "http"
         self.host = url.netloc or "localhost"
         path = url._replace(scheme="", netloc="", fragment="").geturl()
@@ -78,8 +86,11 @@ class Target:
         raise AppError(f"warmup_paths ({config.origin('warmup_paths')}): {self.text!r} makes no request.")
 
     def judge(self, status: int, errors: Sequence[BaseException]) -> None:
-        """Raise `AppError` if that is no answer."""
+        """Raise `AppError` if that is no answer; `refusal` says so if it is one that gives nothing."""
         if status and status < FAILED and not errors:
+            if status >= REFUSED and not self.refusal:
+                hint = "; write the path as a URL to ask as another host" if status == REFUSED else ""
+                self.refusal = f"GET {self.text} was answered with {status} (Host: {self.host}{hint})"
             return
         report = "".join(own_traceback(error) for error in errors)
         answer = f"was answered with {status}" if status else "was not answered"

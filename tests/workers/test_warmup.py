@@ -104,6 +104,26 @@ def test_what_is_below_500_is_an_answer(config: Callable[..., Config], app: Appl
     warm_up(app, config("/"), lambda step: None)
 
 
+@pytest.mark.parametrize("app", [wsgi("204 No"), wsgi("302 Found"), asgi(304)])
+def test_below_400_there_is_nothing_to_say(config: Callable[..., Config], app: Application) -> None:
+    assert warm_up(app, config("/"), lambda step: None) == []
+
+
+@pytest.mark.parametrize("make", [wsgi, asgi])
+def test_what_is_refused_is_told_once_a_path(config: Callable[..., Config], make: Any) -> None:
+    def told(status: Any, *paths: str) -> list[str]:
+        return warm_up(make(status), config(*paths), lambda step: None)
+
+    gone = "404 No" if make is wsgi else 404
+    assert told(gone, "/a", "http://www.example.com/b", "/a", "/a") == [
+        "warmup_paths (--warmup-path): GET /a was answered with 404 (Host: localhost)",
+        "warmup_paths (--warmup-path): GET http://www.example.com/b was answered with 404 "
+        "(Host: www.example.com)",
+    ]
+    (refused,) = told("400 Bad" if make is wsgi else 400, "/a")
+    assert "(Host: localhost; write the path as a URL to ask as another host)" in refused
+
+
 @pytest.mark.parametrize("app", [wsgi("500 Oh"), wsgi("503 No"), asgi(500)])
 def test_500_and_above_are_none(config: Callable[..., Config], app: Application) -> None:
     with pytest.raises(AppError, match=r"warm-up: GET /x was answered with 50[03]\."):
