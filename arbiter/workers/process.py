@@ -69,7 +69,7 @@ class Worker:
         self.log = Log(self.name, who)
         self.access: AccessLog | None = None
         self.face = spec.worker
-        self.face.log = self.log
+        self.face.log = spec.server.log = self.log  # the face is this process's own
         self.face.pid = os.getpid()
         self.sender = Sender(spec.channel)
         self.row = spec.scoreboard.row(spec.row)

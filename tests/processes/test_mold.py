@@ -255,6 +255,20 @@ def test_warm_up(serve: Serve, kind: str, preload: list[str]) -> None:
     assert server.stop() == 0
 
 
+def test_a_warm_up_that_is_refused_is_told(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "choosy.py").write_text(
+        "def application(environ, start_response):\n"
+        "    known = environ['HTTP_HOST'] == 'www.example.com'\n"
+        "    start_response('200 OK' if known or environ['REMOTE_PORT'] != '0' else '400 Bad', [])\n"
+        "    return [b'served']\n"
+    )
+    paths = ["--warmup-path", "/a", "--warmup-path", "/a", "--warmup-path", "http://www.example.com/b"]
+    server = serve("--preload", *paths, "choosy")
+    assert server.get() == "served"
+    assert server.log.count("GET /a was answered with 400 \\(Host: localhost; write the path as a URL") == 1
+    assert "www.example.com/b was" not in server.log.text
+
+
 @pytest.mark.parametrize(
     "answer", ["start_response('503 No', [])", "raise RuntimeError('cold')", "environ.x"]
 )
@@ -326,6 +340,8 @@ def test_hooks_are_called_where_the_application_is(serve: Serve) -> None:
         f"child_exit in {server.pid}",
     ):
         assert server.log.count(line) == 1, server.log.text
+    assert re.search(rf"\[mold \(gen 1, pid {mold}\)\].*pre_fork in", server.log.text), server.log.text
+    assert re.search(rf"\[worker 1 \(gen 1, pid {worker}\)\].*post_fork in", server.log.text)
 
 
 def test_logs_are_opened_again_for_the_workers_to_come(serve: Serve, tmp_path: Path) -> None:
