@@ -28,6 +28,7 @@ from arbiter.errors import ConfigError, ExitStatus, Fault
 
 CMD_ARGS: Final = "ARBITER_CMD_ARGS"
 """The variable whose words are put before those of the command line."""
+GUNICORN_ARGS: Final = "GUNICORN_CMD_ARGS"
 DJANGO: Final = "DJANGO_SETTINGS_MODULE"
 
 _PREFIX: Final = "ARBITER_"
@@ -160,6 +161,11 @@ class _Load:
                     continue
                 self._take(Given(setting.name, value, f"environment {variable}", Level.ENVIRONMENT))
                 break
+        if self._environ.get(GUNICORN_ARGS, "").strip():
+            self._notices.append(
+                f"environment {GUNICORN_ARGS}: it is gunicorn's, and arbiter does not read it. "
+                f"Put its options into {CMD_ARGS}, on the command line or in the file."
+            )
         known = {variable for setting in TABLE.values() for variable in setting.environment} | {CMD_ARGS}
         for variable in sorted(self._environ):
             if not variable.startswith(_PREFIX) or variable in known:

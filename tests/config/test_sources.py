@@ -107,6 +107,15 @@ def test_set_to_nothing(site: Site) -> None:
     assert site.load(FORWARDED_ALLOW_IPS="").forwarded_allow_ips == (), "nobody is believed"
 
 
+def test_gunicorns_variable_is_not_ignored_without_a_word(site: Site) -> None:
+    config = site.load(GUNICORN_CMD_ARGS="--workers 3 --certfile x")
+    (notice,) = config.notices
+    assert notice.startswith("environment GUNICORN_CMD_ARGS: it is gunicorn's, and arbiter does not read it")
+    assert "ARBITER_CMD_ARGS" in notice
+    assert config.workers == 1
+    assert site.load(GUNICORN_CMD_ARGS=" ").notices == ()
+
+
 def test_a_variable_that_is_nearly_one_of_ours_is_noted(site: Site) -> None:
     (notice,) = site.load(
         ARBITER_WORKRES="3", ARBITER_SERVICE_HOST="10.0.0.1", ARBITER_PORT_80_TCP="x"
