@@ -7,6 +7,7 @@ import functools
 import importlib
 import os
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -422,23 +423,17 @@ def test_a_part_of_python_that_cannot_be_read(write: Write, library: Path) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_the_home_that_lets_nobody_pass_is_named(tmp_path: Path, library: Path) -> None:
-    home = tmp_path / "home"
-    home.chmod(0o700)
-    for place in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        place.chmod(0o755)
-    os.seteuid(65534)
-    try:
-        assert application._refusal(str(library)) == (str(home), "Permission denied")
-    finally:
-        os.seteuid(0)
-    library.chmod(0o700)
-    home.chmod(0o755)
-    os.seteuid(65534)
-    try:
-        assert application._refusal(str(library)) == (str(library), "Permission denied")
-    finally:
-        os.seteuid(0)
+def test_the_home_that_lets_nobody_pass_is_named() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as home:  # not in tmp_path, which is nobody else's to enter
+        library = os.path.join(home, "lib")
+        os.mkdir(library, 0o700)
+        for mode, refusing in ((0o700, home), (0o755, library)):
+            os.chmod(home, mode)
+            os.seteuid(65534)
+            try:
+                assert application._refusal(library) == (refusing, "Permission denied")
+            finally:
+                os.seteuid(0)
 
 
 def test_a_name_of_pythons_that_is_the_projects(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
