@@ -75,6 +75,13 @@ class Inspect:
 
 
 @dataclass(frozen=True, slots=True)
+class Examine:
+    """See what is in work in child `key`, which was stuck and drains; answered by `InWork`."""
+
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """Read and check the configuration again; answered by `Loaded` or `Refused`."""
 
@@ -184,6 +191,7 @@ Action: TypeAlias = (
     | Send
     | Dump
     | Inspect
+    | Examine
     | Load
     | Prove
     | Replace

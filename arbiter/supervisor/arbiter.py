@@ -109,6 +109,7 @@ class Arbiter:
             act.Send: lambda action: self.watch.send(action.key, action.signal, group=action.group),
             act.Dump: lambda action: self.outside.dump(action, time.monotonic()),
             act.Inspect: self._inspect,
+            act.Examine: self._examine,
             act.Load: self._load,
             act.Prove: self._prove,
             act.Replace: self._replace,
@@ -204,17 +205,30 @@ class Arbiter:
         self.outside.look(now)
         config = self.current.config
         watched = [
-            Watched(key, child.pid, child.kind, self._scoreboard.row(self._rows[key]))
+            self._watched(key)
             for key, child in self.policy.book.children.items()
             if child.state in SERVING and key in self._rows
         ]
         bounds = Bounds(config.max_worker_age, config.max_worker_memory, config.max_worker_memory_hard)
-        patience = Patience(config.timeout, config.slow_request, config.request_timeout, config.threads)
         return [
-            *self._health.look(watched, patience, now),
+            *self._health.look(watched, self._patience, now),
             *self._recycler.look(watched, bounds, now),
             *self._scaler.look(now),
         ]
+
+    def _watched(self, key: int) -> Watched:
+        child = self.policy.book.children[key]
+        return Watched(key, child.pid, child.kind, self._scoreboard.row(self._rows[key]))
+
+    @property
+    def _patience(self) -> Patience:
+        config = self.current.config
+        return Patience(config.timeout, config.slow_request, config.request_timeout, config.threads)
+
+    def _examine(self, action: act.Examine) -> None:
+        """Tell the policy what is in work in one that was stuck."""
+        now = time.monotonic()
+        self._pending.append(self._health.in_work(self._watched(action.key), self._patience, now))
 
     def _loads(self) -> dict[int, int]:
         return {key: self._scoreboard.row(row).in_flight for key, row in self._rows.items()}

@@ -76,6 +76,8 @@ class Child:
     """When it got stuck: threads in it that still answer."""
     told: bool = False
     """It is stuck, and TERM has been sent."""
+    end: float = FOREVER
+    """When its drain is over, once it has said that it drains (monotonic s)."""
 
     @property
     def name(self) -> str:

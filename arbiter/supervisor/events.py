@@ -142,6 +142,17 @@ class Overdue:
 
 
 @dataclass(frozen=True, slots=True)
+class InWork:
+    """Child `key`, which was stuck and drains, has these requests in work, with ages in seconds, and
+    `others` connections but for those whose requests are late.
+    """
+
+    key: int
+    requests: tuple[tuple[str, float], ...]
+    others: int
+
+
+@dataclass(frozen=True, slots=True)
 class LetOff:
     """Child `key` is late through no fault of its own; `why` says so."""
 
@@ -221,6 +232,7 @@ Event: TypeAlias = (
     | Inspected
     | Slow
     | Overdue
+    | InWork
     | LetOff
     | Gone
     | Loaded

@@ -120,6 +120,20 @@ class Health:
                 del memory[key]
         return found
 
+    def in_work(self, worker: Watched, patience: Patience, now: float) -> ev.InWork:
+        """What a worker that was stuck and drains still has to do at `now` (monotonic s). Who is connected
+        to it and is not waiting for a late request may be sending one, or be taking its answer.
+        """
+        lanes = worker.row.lanes()
+        late = sum(1 for age, limit, _ in self._ages(lanes, patience, now) if limit and age >= limit)
+        requests = tuple((lane.text, now - lane.since_ns / 1e9) for lane in lanes)
+        return ev.InWork(worker.key, requests, max(0, worker.row[Word.CONNECTIONS] - late))
+
+    def _ages(self, lanes: list[Lane], patience: Patience, now: float) -> list[tuple[float, float, Lane]]:
+        """Each request's age and limit, in seconds; a limit of 0 is none."""
+        base = patience.request or patience.timeout
+        return [(self._age(lane.since_ns, now), base and base + lane.extra_ns / 1e9, lane) for lane in lanes]
+
     def _age(self, since_ns: int, now: float) -> float:
         return now - max(since_ns / 1e9, self._awake_since)
 
@@ -206,7 +220,7 @@ class Health:
         name, base = "timeout", patience.timeout
         if patience.request:
             name, base = "request_timeout", patience.request
-        ages = [(self._age(lane.since_ns, now), base + lane.extra_ns / 1e9, lane) for lane in lanes]
+        ages = self._ages(lanes, patience, now)
         age, limit, lane = min(ages, key=lambda one: one[1] - one[0])
         more = f", extended by {lane.extra_ns / 1e9:g} s" if lane.extra_ns else ""
         what = f"{lane.text!r} has taken {age:.1f} s ({name} = {base:g} s{more})"

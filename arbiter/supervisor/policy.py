@@ -26,13 +26,12 @@ from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import FOREVER, Book, Child, Phase, Rollout
 from arbiter.supervisor.causes import describe
+from arbiter.supervisor.ladder import RUNG, Ladder
 from arbiter.supervisor.moves import QUIT_PATIENCE
 from arbiter.supervisor.scaling import Scaling
 from arbiter.supervisor.states import LEAVING, SERVING, Input, State
 from arbiter.supervisor.upgrading import Upgrading
 
-RUNG: Final = 1.0
-"""Seconds between two rungs of the ladder for a stuck worker."""
 BAD_SAMPLE: Final = 20
 """Requests a new generation must have answered before its errors are judged."""
 BAD_FLOOR: Final = 0.02
@@ -44,7 +43,7 @@ CORPSES: Final = 200
 """Requests remembered for that."""
 
 
-class Policy(Upgrading, Scaling):
+class Policy(Upgrading, Scaling, Ladder):
     """Decides; see the module's text. `book` is its only state."""
 
     def __init__(self, book: Book) -> None:
@@ -62,6 +61,7 @@ class Policy(Upgrading, Scaling):
             ev.Inspected: self._inspected,
             ev.Slow: self._slow,
             ev.Overdue: self._overdue,
+            ev.InWork: self._in_work,
             ev.LetOff: self._let_off,
             ev.Gone: self._gone,
             ev.Loaded: self._loaded,
@@ -282,9 +282,9 @@ class Policy(Upgrading, Scaling):
         if child.state is State.STUCK and (child.others or child.kind != "threaded"):
             self._move(child, Input.DRAIN, now)  # its loop turns (again), and what it has need not be lost
         if child.state is State.DRAINING:
-            child.deadline = now + self.drain_patience
-            if child.others:  # after so long the rest of them is late, too
-                child.deadline = min(child.deadline, now + self.book.rules.timeout + RUNG)
+            child.deadline = child.end = now + self.drain_patience
+            if child.others:
+                child.deadline = now + RUNG
 
     def _booted(self, event: ev.Booted, now: float) -> None:
         child = self.book.children.get(event.key)
@@ -361,17 +361,6 @@ class Policy(Upgrading, Scaling):
         child = self.book.children.get(event.key)
         if child is not None and child.state in SERVING:
             self._say(logging.WARNING, "worker.late", f"{child.name}: {event.why}", child)
-
-    def _overdue(self, event: ev.Overdue, now: float) -> None:
-        """The ladder: its stacks, then TERM, then ABRT unless it drains, then KILL."""
-        child = self.book.children.get(event.key)
-        if child is None or child.state not in SERVING:
-            return
-        self._move(child, Input.HANG, now)
-        child.reason, child.others, child.soaking = event.what, event.others, False
-        child.deadline = now + RUNG
-        text = f"{child.name} is stuck: {event.what}; it is replaced and stopped"
-        self._do(act.Dump(child.key, logging.CRITICAL, text, "worker.stuck"))
 
     def _gone(self, event: ev.Gone, now: float) -> None:
         book = self.book
@@ -461,6 +450,9 @@ class Policy(Upgrading, Scaling):
                 text = f"{child.name} has been killed and is not gone: the kernel holds it"
                 self._say(logging.WARNING, "worker.unkillable", text, child)
                 child.deadline = FOREVER
+            elif child.state is State.DRAINING and child.end != FOREVER and (child.told or child.others):
+                child.deadline = now + RUNG
+                self._do(act.Examine(child.key))
             else:
                 if child.state is State.DRAINING and child.step == DRAINING:
                     text = f"{child.name} did not end within graceful_timeout: killed"
@@ -475,18 +467,6 @@ class Policy(Upgrading, Scaling):
             text = f"{mold.name} was asked for worker {child.slot} and does not fork: killed"
             self._say(logging.ERROR, "mold.hangs", text, generation=mold.generation)
             self._do(act.Send(mold.key, signal.SIGKILL, group=True))
-
-    def _climb(self, child: Child, now: float) -> None:
-        """The stacks of a stuck worker have been taken: the next rung."""
-        if child.reason == "boot_timeout":
-            self._kill(child, child.reason, now)
-        elif not child.told:
-            child.told, child.deadline = True, now + RUNG
-            self._do(act.Send(child.key, signal.SIGTERM))
-        else:
-            self._move(child, Input.QUIT, now)
-            child.deadline = now + RUNG
-            self._do(act.Send(child.key, signal.SIGABRT))
 
     def _reconcile(self, now: float) -> None:
         book = self.book

@@ -19,7 +19,7 @@ from typing import Any
 
 from arbiter.control.commands import Verb
 from arbiter.errors import ExitStatus
-from arbiter.link.messages import BootFailed
+from arbiter.link.messages import DRAINING, BootFailed
 from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.backoff import LONGEST_DOWN
@@ -82,6 +82,8 @@ class World:
         self.loading: int | None = None
         self.proving = False
         """What is installed is proving itself."""
+        self.others: int | None = None
+        """What a stuck worker that drains has to do beside what it is stuck at; None: by chance."""
         self.upgrades = 0
         """How often it has taken over."""
         self.exited: ExitStatus | None = None
@@ -128,6 +130,9 @@ class World:
                 case act.Inspect(key):
                     bad = self.apps[self.book.children[key].generation] == "bad"
                     self.pending.append(ev.Inspected(key, 100, 50 if bad else 0, 1000, 3))
+                case act.Examine(key):
+                    others = self.chance.randint(0, 2) if self.others is None else self.others
+                    self.pending.append(ev.InWork(key, (("GET /slow", 31.0),), others))
                 case act.Load(generation):
                     assert self.loading is None, "two configurations are read at once"
                     self.loading = generation
@@ -306,7 +311,9 @@ class World:
         elif process.told and not process.stubborn:
             self._reap(process, 0)
         elif process.told:
-            pass
+            child = self.book.children[key]
+            if child.step != DRAINING and self.chance.random() < 0.5:
+                self.feed(ev.Step(key, DRAINING))
         else:
             what = self.chance.random()
             if what < 0.08:
@@ -325,7 +332,7 @@ class World:
         key = process.key
         if process.boots in ("good", "bad"):
             process.ready = True
-            self.feed(ev.Booted(key, "sync"))
+            self.feed(ev.Booted(key, self.chance.choice(["sync", "threaded"])))
         elif process.boots == "fails":
             report = BootFailed("application", "ImportError: no", "Traceback ...", int(ExitStatus.APP))
             self.feed(ev.Failed(key, report))

@@ -88,6 +88,20 @@ def test_a_stuck_thread_lets_the_others_finish(serve: Serve) -> None:
             assert slow.recv(100).startswith(b"HTTP/1.1 200")
         server.log.wait(rf"pid {only}\) ", since=mark)
         assert gone(only)
+    server.log.wait(rf"pid {only}\) is ended after it was stuck: 'GET /sleep' .* nothing else to wait for")
+
+
+def test_a_stuck_thread_that_nobody_else_waits_beside_is_not_drained_for_long(serve: Serve) -> None:
+    """It ends as a sync worker does: hook worker_abort, and the record says at what it hung."""
+    hook = "def worker_abort(worker):\n    worker.log.info('about to abort %d', worker.pid)\n"
+    options = ["-k", "threaded", "--threads", "4", "-w", "1", "-t", "2", "stuck_wsgi:application"]
+    server = serve(*options, "--graceful-timeout", "3600", config=hook)
+    (only,) = server.workers()
+    with send(server, "/sleep"):
+        assert gone(only)
+    server.log.wait(rf"about to abort {only}")
+    server.log.wait(rf"pid {only}\) is ended after it was stuck: 'GET /sleep' \(\d\.\d s\) still in work")
+    assert "did not end within" not in server.log.text
 
 
 def test_a_slow_request_is_told_and_goes_on(serve: Serve, kind: str, stuck: list[str]) -> None:

@@ -244,3 +244,26 @@ def test_an_asgi_worker_minds_its_requests_itself() -> None:
     bench.begin()
     assert bench.run(100.0, Patience(timeout=30.0, slow=0.0, request=5.0), beats=True) == []
     assert bench.run(100.0, Patience(timeout=0.0, slow=0.0, request=5.0)) == []
+
+
+def test_who_else_has_something_to_expect_of_a_stuck_worker() -> None:
+    """Connections but for those of late requests: one may be sending a request, or be taking its answer."""
+    bench = Bench("threaded")
+    patience = Patience(timeout=30.0, slow=0.0, threads=4)
+    bench.begin(b"/hung")
+    bench.now += 25
+    bench.begin(b"/export")
+    bench.row.connections(3)
+
+    def seen(patience: Patience = patience) -> ev.InWork:
+        return bench.health.in_work(Watched(1, 41, "threaded", bench.row), patience, bench.now)
+
+    assert seen() == ev.InWork(1, (("GET /hung", 25.0), ("GET /export", 0.0)), 3)
+    bench.now += 6
+    assert seen().others == 2
+    assert seen(Patience(timeout=0.0, slow=0.0, request=5.0)).others == 1
+    assert seen(Patience(timeout=0.0, slow=0.0)).others == 3, "without a limit nothing is late"
+    bench.now += 25
+    assert seen().others == 1
+    bench.row.connections(2)
+    assert seen().others == 0

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from arbiter.control.commands import Verb
 from arbiter.control.happenings import HAPPENINGS
 from arbiter.errors import ExitStatus
-from arbiter.link.messages import DRAINING
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import Phase
 from arbiter.supervisor.states import State
@@ -314,52 +313,6 @@ def test_an_application_that_no_longer_boots_does_not_touch_healthy_workers_and_
 
 
 FOREVER_AGO = 1e9
-
-
-def test_a_stuck_worker_is_diagnosed_replaced_and_stopped_one_rung_at_a_time() -> None:
-    world = started()
-    child = next(iter(world.book.serving()))
-    process = world.processes[child.key]
-    process.stubborn = True
-    world.feed(ev.Overdue(child.key, 31.0, "'GET /slow' has taken 31.0 s; it is blocked"))
-    assert child.state is State.STUCK
-    assert "is stuck: 'GET /slow' has taken 31.0 s; it is blocked" in world.texts()
-    assert len(world.processes) == 5, "its successor starts at once"
-    assert process.told == set()
-    world.pass_time(1.1)
-    assert process.told == {signal.SIGTERM}
-    world.pass_time(1.1)
-    assert process.told == {signal.SIGTERM, signal.SIGABRT}
-    world.pass_time(1.1)
-    assert process.told == {signal.SIGTERM, signal.SIGABRT, signal.SIGKILL}
-    world.boot_all()
-    assert world.ready == 4
-
-
-@pytest.mark.parametrize(
-    ("kind", "others", "told"),
-    [
-        ("threaded", 3, {signal.SIGTERM}),
-        ("threaded", 0, {signal.SIGTERM, signal.SIGABRT}),
-        ("sync", 0, {signal.SIGTERM}),
-        ("asgi", 0, {signal.SIGTERM}),
-    ],
-)
-def test_a_stuck_worker_whose_loop_turns_may_finish_what_it_can(
-    kind: str, others: int, told: set[int]
-) -> None:
-    world = started()
-    child = next(iter(world.book.serving()))
-    process = world.processes[child.key]
-    process.stubborn, child.kind = True, kind
-    world.feed(ev.Overdue(child.key, 31.0, "late", others=others))
-    world.pass_time(1.1)
-    assert process.told == {signal.SIGTERM}
-    world.feed(ev.Step(child.key, DRAINING))
-    world.pass_time(30)
-    assert process.told & {signal.SIGTERM, signal.SIGABRT} == told
-    world.pass_time(5)
-    assert signal.SIGKILL in process.told
 
 
 def test_a_slow_request_is_recorded_and_nothing_is_done() -> None:
