@@ -41,6 +41,7 @@ HANDSHAKE_SECONDS: Final = 30.0
 """How long an application may think before it accepts or refuses; then the client gets a 503."""
 
 _NORMAL, _RESTART, _INTERNAL = 1000, 1012, 1011
+_STARLETTES: Final = "WebSocketDisconnect"
 
 
 class HttpSide(Protocol):
@@ -336,12 +337,15 @@ class WebSocketConnection(AsgiConnection):
         log(text, error, event="websocket.unserved")
 
     def _expected(self, error: BaseException) -> bool:
-        """After the end: an OSError of send(), or a cancellation by the worker's own end."""
+        """After the end: an OSError of send(), Starlette's word for the same, which few applications catch,
+        or a cancellation by the worker's own end.
+        """
         if isinstance(error, asyncio.CancelledError):
             return self.service.cutting
         if isinstance(error, BaseExceptionGroup):
             return all(self._expected(inner) for inner in error.exceptions)
-        return isinstance(error, OSError) and self.cycle.stage == CLOSED
+        gone = isinstance(error, OSError) or type(error).__name__ == _STARLETTES
+        return gone and self.cycle.stage == CLOSED
 
     def _log_failure(self, error: BaseException) -> None:
         traceback = error.__traceback__

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.fakes.asgi_worker import PATIENCE, Reader, Worker, fetch, request, serving
@@ -257,6 +258,7 @@ class App:
                 Route("/file", self.file),
                 Route("/fail", self.fail),
                 WebSocketRoute("/ws", self.websocket),
+                WebSocketRoute("/careless", self.careless),
             ],
             middleware=[Middleware(Passing)],
             lifespan=self.lifespan,
@@ -312,6 +314,13 @@ class App:
         except WebSocketDisconnect as error:
             self.endings.append(f"{error.code} {error.reason}")
             self.over.set()
+
+    async def careless(self, websocket: WebSocket) -> None:
+        """As the framework's own examples have it: what ends the loop is nobody's concern."""
+        await websocket.accept()
+        while True:
+            if await websocket.receive_text() == "fail":
+                raise WebSocketDisconnect(4001)
 
 
 @pytest.fixture
@@ -379,3 +388,15 @@ def test_starlette_websockets(worker: Worker, app: App) -> None:
     assert app.over.wait(PATIENCE)
     assert app.endings == ["4000 enough"]
     assert worker.log.at("error", "warning") == []
+
+
+def test_starlettes_word_for_a_client_that_left_is_no_failure(worker: Worker) -> None:
+    for last in ("bye", "fail"):
+        sock = socket.create_connection(worker.address, PATIENCE)
+        with connect("ws://test/careless", sock=sock, proxy=None) as client:
+            client.send(last)
+            if last == "fail":  # raised while the client is there it is one
+                with pytest.raises(ConnectionClosed):
+                    client.recv(PATIENCE)
+        worker.until(lambda: not worker.tasks.service.running)
+        assert len(worker.log.at("error", "warning")) == (last == "fail")
