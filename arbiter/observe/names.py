@@ -13,6 +13,7 @@ NAMES: Final[dict[str, str]] = {
     "arbiter.listening": "an address is listened on; `url`",
     "arbiter.stopped": "the last child is gone; the last record",
     "arbiter.failed": "a daemon could not start, and its terminal is gone",
+    "pidfile.stale": "the process that the pidfile names is something else; it is taken over",
     "config.notice": "something in the configuration has no effect or looks like a mistake",
     "config.unread": "a reload found the configuration good and could then not read it",
     "control.listening": "where `arbiterctl` finds the arbiter; `path`",

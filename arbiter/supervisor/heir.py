@@ -168,9 +168,11 @@ class Heir:
         if old.path == new.path:
             return old
         try:
-            new.claim()
+            note = new.claim()
         except OperatorError as error:
             log.error("%s", error, event="arbiter.failed")
             return old
+        if note:
+            log.warning("%s", note, event="pidfile.stale")
         old.release()
         return new

@@ -51,7 +51,9 @@ def serve(loader: Loader, config: Config, entry: Entry) -> ExitStatus:
         logs.leave_terminal()
     log = Log(f"arbiter (pid {os.getpid()})")
     try:
-        pidfile.claim()
+        note = pidfile.claim()
+        if note:
+            log.warning("%s", note, event="pidfile.stale")
         return _serve(loader, config, entry, logs, log, listeners)
     except OperatorError as error:
         if config.daemon:

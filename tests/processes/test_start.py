@@ -128,6 +128,20 @@ def test_a_stale_pidfile_is_replaced(serve: Serve, tmp_path: Path, content: str)
     assert not pidfile.exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what a process is")
+def test_a_pidfile_that_names_another_program_is_replaced(serve: Serve, tmp_path: Path) -> None:
+    """After a crash, or a start of the machine, anybody may have got the id."""
+    other = subprocess.Popen(["sleep", "600"])
+    try:
+        (tmp_path / "a.pid").write_text(f"{other.pid}\n")
+        server = serve("-p", "a.pid", "wsgi_app")
+        assert int((tmp_path / "a.pid").read_text()) == server.pid
+        assert server.log.count(f"taken over: process {other.pid}, which it names, is no arbiter") == 1
+    finally:
+        other.kill()
+        other.wait()
+
+
 def test_a_pidfile_of_a_running_arbiter_is_respected(serve: Serve, tmp_path: Path) -> None:
     first = serve("-p", "a.pid", "wsgi_app")
     second = serve("-p", "a.pid", "wsgi_app", ready=False)

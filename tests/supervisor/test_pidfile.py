@@ -30,13 +30,64 @@ def test_a_stale_one_is_no_obstacle(tmp_path: Path, text: str) -> None:
     assert path.read_text() == f"{os.getpid()}\n"
 
 
-def test_one_of_a_live_process_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "arbiter.pid"
-    path.write_text(f"{os.getppid()}\n")
-    with pytest.raises(FilesError, match="is running and owns it") as caught:
-        Pidfile(str(path)).claim()
+def claim(tmp_path: Path, cmdline: bytes | None) -> tuple[str, str]:
+    """Claim a pidfile of a live process with this command line (None: /proc does not tell).
+
+    What was said, and what the file has then.
+    """
+    pid = os.getppid()
+    path, place = tmp_path / "arbiter.pid", tmp_path / "proc" / str(pid)
+    path.write_text(f"{pid}\n")
+    if cmdline is not None:
+        place.mkdir(parents=True)
+        (place / "cmdline").write_bytes(cmdline)
+    try:
+        said = Pidfile(str(path), tmp_path / "proc").claim()
+    except FilesError as error:
+        said = str(error)
+    return said, path.read_text().strip()
+
+
+@pytest.mark.parametrize(
+    "cmdline",
+    [
+        b"arbiter: master [shop]\0",
+        b"/srv/shop/bin/python\0/srv/shop/bin/arbiter\0-p\0run.pid\0shop\0",
+        b"python3\0-m\0arbiter\0shop\0",
+        b"gunicorn: master [shop]",
+        b"/usr/bin/python3\0/usr/bin/gunicorn\0shop\0",
+        None,
+    ],
+)
+def test_one_of_a_live_arbiter_is_refused(tmp_path: Path, cmdline: bytes | None) -> None:
+    said, pid = claim(tmp_path, cmdline)
+    assert f"process {os.getppid()} is running and owns it" in said
+    assert int(pid) == os.getppid()
+    with pytest.raises(FilesError) as caught:
+        Pidfile(str(tmp_path / "arbiter.pid"), tmp_path / "proc").check()
     assert caught.value.status is ExitStatus.FILES
-    assert path.read_text() == f"{os.getppid()}\n"
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "shown"),
+    [
+        (b"bash\0", "'bash'"),
+        (b"sleep\0" + b"9" * 4000, "9999')"),
+        (b"/bin/echo\0\x1b[31m\xff\n", r"'/bin/echo \x1b[31m"),
+        (b"", "without a command line"),
+        (b"arbiter: worker 3 [shop]\0", "'arbiter: worker 3 [shop]'"),
+        (b"arbiter: mold of generation 1 [shop]\0", "arbiter: mold"),
+        (b"gunicorn: worker [shop]\0", "gunicorn: worker"),
+    ],
+)
+def test_one_of_a_process_that_has_got_the_id_is_taken_over(
+    tmp_path: Path, cmdline: bytes, shown: str
+) -> None:
+    said, pid = claim(tmp_path, cmdline)
+    assert f"is stale, and taken over: process {os.getppid()}, which it names, is no arbiter" in said
+    assert shown in said
+    assert len(said) < 400 and said.isprintable()
+    assert int(pid) == os.getpid()
 
 
 def test_somebody_elses_is_not_removed(tmp_path: Path) -> None:
