@@ -63,3 +63,8 @@ class Hook(Kind[Callable[..., Any]]):
     def show(self, value: Callable[..., Any]) -> str:
         function = value.function if isinstance(value, Trimmed) else value
         return f"<function {getattr(function, '__qualname__', type(function).__name__)}>"
+
+    def quote(self, value: object) -> str:
+        if callable(value) and not isinstance(value, type):
+            return self.show(value)
+        return super().quote(value)

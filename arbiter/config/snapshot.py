@@ -100,6 +100,10 @@ class Change:
     new: Any
     effect: Effect
 
+    def __str__(self) -> str:
+        show = TABLE[self.name].show
+        return f"{self.name}: {show(self.old)} -> {show(self.new)}"
+
 
 def diff(old: Config, new: Config) -> list[Change]:
     """The settings whose values differ, in the order of the table.

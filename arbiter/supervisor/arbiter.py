@@ -447,10 +447,7 @@ class Arbiter:
             if change.effect in (Effect.UPGRADE, Effect.RESTART):
                 text = f"%s has changed; only {NEEDED[change.effect]} puts it in force"
                 self.log.warning(text, change.name, event="config.notice", fields={"setting": change.name})
-        said = ", ".join(
-            f"{change.name}: {change.old!r} -> {change.new!r} ({config.origin(change.name)})"
-            for change in changes
-        )
+        said = ", ".join(f"{change} ({config.origin(change.name)})" for change in changes)
         return ev.Loaded(number, generation.rules, said)
 
     def _restore(self, action: act.Restore) -> None:

@@ -58,6 +58,16 @@ def test_an_async_function_is_refused() -> None:
         Hook("server").read(hook)
 
 
+def test_a_function_is_quoted_by_its_name() -> None:
+    def hook(server):
+        pass
+
+    kind = Hook("server")
+    assert kind.quote(hook) == f"<function {hook.__qualname__}>"
+    assert kind.quote(functools.partial(hook)) == "<function partial>"
+    assert (kind.quote(object), kind.quote("hook")) == ("<class 'object'>", "'hook'")
+
+
 def test_every_hook_of_gunicorn_is_there() -> None:
     """gunicorn.md 1.2: names and signatures."""
     signatures = {name: TABLE[name].kind.arguments for name in HOOKS}

@@ -67,6 +67,16 @@ def test_what_has_changed_and_what_to_do(tmp_path: Path) -> None:
         "post_request": Effect.WORKERS,
     }
     assert (changes["workers"].old, changes["workers"].new) == (2, 3)
+    assert str(changes["workers"]) == "workers: 2 -> 3"
+    assert str(changes["bind"]) == "bind: ['127.0.0.1:8000'] -> ['0.0.0.0:0']"
+    assert str(changes["post_request"]) == "post_request: None -> <function post_request>"
+    assert str(changes["on_exit"]) == "on_exit: <function on_exit> -> <function on_exit>"
+
+
+def test_a_change_of_a_secret_does_not_tell_it(tmp_path: Path) -> None:
+    before = load(tmp_path, "raw_env = ['KEY=hidden']\n")
+    (change,) = diff(before, load(tmp_path, "raw_env = ['KEY=secret']\n"))
+    assert "hidden" not in str(change) and "secret" not in str(change)
 
 
 def test_hooks_that_close_over_other_values_differ(tmp_path: Path) -> None:
