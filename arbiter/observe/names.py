@@ -26,6 +26,7 @@ NAMES: Final[dict[str, str]] = {
     "mold.warmup": "the application refused one of `warmup_paths`",
     "worker.fork_failed": "no process could be made",
     "worker.output": "a line that a worker printed (`capture_output`, wsgi.errors); `stream`",
+    "worker.orphaned": "the arbiter died, and a worker of it leaves; `arbiter` was its process id",
     "worker.last_words": "what the interpreter wrote while a worker died",
     "loop.blocked": "the event loop was held up for longer than `loop_lag_warning`; `seconds`, `stacks`",
     "accept.paused": "a worker cannot accept: no descriptors or memory",

@@ -77,6 +77,8 @@ class Orders:
         """
         self.quitting: Callable[[], None] | None = None
         """Called, once, when the order is to leave at once, before anybody acts on it."""
+        self.bereft: Callable[[int], None] | None = None
+        """Called, once, when the arbiter is found to be gone, with its process id."""
         self._lifeline = lifeline
         self._noted: deque[int] = deque()
         self._wakeup_read, self._wakeup_write = socket.socketpair()
@@ -134,6 +136,8 @@ class Orders:
             if self._lifeline >= 0:
                 self._selector.unregister(self._lifeline)
             self.drain(ORPHAN_GRACE)
+            if self.bereft is not None:
+                self.bereft(self._arbiter)
 
     def take(self, number: int) -> None:
         """Obey one signal."""

@@ -81,6 +81,7 @@ class Worker:
             lambda: spec.scoreboard.closing,
         )
         self.orders.quitting = lambda: self._hook("worker_int", self.face)
+        self.orders.bereft = self._bereft
         self._reported = False
         self._tasks: Callable[[], str] | None = None
 
@@ -224,6 +225,12 @@ class Worker:
             text = f"the tasks cannot be told: {error!r}\n"
         with contextlib.suppress(OSError):
             os.write(self.spec.stacks.fileno(), f"\n{text}".encode("utf-8", "replace"))
+
+    def _bereft(self, arbiter: int) -> None:
+        said = {"arbiter": arbiter}
+        self.log.warning(
+            "the arbiter (pid %d) is gone: leaving", arbiter, event="worker.orphaned", fields=said
+        )
 
     def _aborted(self, number: int, frame: object) -> None:
         self.face.aborted = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable
@@ -92,3 +93,8 @@ def test_no_worker_outlives_its_arbiter(serve: Serve, options: list[str]) -> Non
             successor.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             successor.bind(("127.0.0.1", server.port))
             successor.listen()
+    server.log.join()
+    who = r"\[worker \d \(gen 1, pid (\d+)\)\] \[WARNING\] "
+    told = re.findall(rf"{who}the arbiter \(pid {server.pid}\) is gone: leaving", server.log.text)
+    # A sync worker that is in the application when the kernel ends it has no turn to say so.
+    assert len(told) == len(set(told)) >= 2, server.log.text
