@@ -86,7 +86,7 @@ class Arbiter:
         self._faces: dict[int, WorkerFace] = {}
         self._lifeline_read, self._lifeline_write = estate.lifeline
         self._foundry = Foundry(loader, self._scoreboard, self._lifeline_read)
-        self._dumps = Dumps(log, self.watch.send)
+        self._dumps = Dumps(log, self.watch.send, self._name)
         self._outputs = Outputs(self.watch, self._name)
         self._health = Health(time.monotonic())
         self._recycler = Recycler()
@@ -335,10 +335,11 @@ class Arbiter:
 
     def _name(self, key: int) -> tuple[str, dict[str, int]]:
         """A worker's or a mold's name in the log, and what belongs to each of its records."""
-        book, pid = self.policy.book, self.watch.pid(key)
-        if key in book.molds:
-            generation = book.molds[key].generation
-            return f"mold (gen {generation}, pid {pid})", {"generation": generation, "pid": pid}
+        book, mold = self.policy.book, self.policy.book.molds.get(key)
+        one = mold or book.children[key]
+        pid = self.watch.pid(key) or one.pid  # the one is known before it is told, the other after the death
+        if mold is not None:
+            return f"mold (gen {mold.generation}, pid {pid})", {"generation": mold.generation, "pid": pid}
         child = book.children[key]
         fields = {"worker": child.slot, "generation": child.generation, "pid": pid}
         return f"worker {child.slot} (gen {child.generation}, pid {pid})", fields

@@ -7,9 +7,9 @@ event loop (for the tasks) a little later, and one text holds all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from arbiter.link.stacks import DUMP_SIGNAL, StackFile, trim
 from arbiter.observe.logs import Log
@@ -35,10 +35,19 @@ class _Asked:
 
 
 class Dumps:
-    """The stack files of all children, by key, and who waits for what is written into one."""
+    """The stack files of all children, by key, and who waits for what is written into one.
 
-    def __init__(self, log: Log, send: Callable[[int, int], None]) -> None:
+    name: gives a child's name in the log and its fields, by its key.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        send: Callable[[int, int], None],
+        name: Callable[[int], tuple[str, Mapping[str, Any]]],
+    ) -> None:
         self._log = log
+        self._name = name
         self._send = send
         self._files: dict[int, StackFile] = {}
         self._asked: list[_Asked] = []
@@ -81,7 +90,9 @@ class Dumps:
             return
         if file.written():
             said = trim(file.take())
-            self._log.error("last words of a dead worker:\n%s", said, event="worker.last_words")
+            who, fields = self._name(key)
+            text = "last words of %s:\n%s"
+            self._log.error(text, who, said, event="worker.last_words", fields=dict(fields))
         file.close()
 
     def abandon(self) -> None:

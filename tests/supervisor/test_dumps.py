@@ -15,17 +15,23 @@ OURS = os.path.dirname(os.path.dirname(os.path.abspath(dumps.__file__)))
 class Log:
     def __init__(self) -> None:
         self.records: list[tuple[int, str]] = []
+        self.fields: object = None
 
     def log(self, level: int, message: str, *args: object, **more: object) -> None:
         self.records.append((level, message % args))
+        self.fields = more.get("fields")
 
     def error(self, message: str, *args: object, **more: object) -> None:
-        self.log(logging.ERROR, message, *args)
+        self.log(logging.ERROR, message, *args, **more)
+
+
+def name(key: int) -> tuple[str, dict[str, int]]:
+    return f"worker {key} (gen 1, pid 4{key})", {"worker": key, "generation": 1, "pid": 40 + key}
 
 
 def test_who_asks_gets_the_stacks_a_little_later() -> None:
     sent: list[tuple[int, int]] = []
-    waiting = Dumps(Log(), lambda key, number: sent.append((key, number)))  # type: ignore[arg-type]
+    waiting = Dumps(Log(), lambda key, number: sent.append((key, number)), name)  # type: ignore[arg-type]
     file = StackFile()
     waiting.add(3, file)
     got: list[str] = []
@@ -47,7 +53,7 @@ def test_who_asks_gets_the_stacks_a_little_later() -> None:
 
 
 def test_everybody_who_asks_gets_the_same() -> None:
-    waiting = Dumps(Log(), lambda key, number: None)  # type: ignore[arg-type]
+    waiting = Dumps(Log(), lambda key, number: None, name)  # type: ignore[arg-type]
     file = StackFile()
     waiting.add(3, file)
     one: list[str] = []
@@ -62,7 +68,7 @@ def test_everybody_who_asks_gets_the_same() -> None:
 
 
 def test_a_worker_that_dies_or_writes_nothing_keeps_nobody_waiting() -> None:
-    waiting = Dumps(Log(), lambda key, number: None)  # type: ignore[arg-type]
+    waiting = Dumps(Log(), lambda key, number: None, name)  # type: ignore[arg-type]
     waiting.add(1, StackFile())
     got: list[str] = []
     waiting.ask(1, 0.0, got.append)
@@ -73,7 +79,7 @@ def test_a_worker_that_dies_or_writes_nothing_keeps_nobody_waiting() -> None:
 
 
 def test_a_dump_is_handed_out_whole() -> None:
-    waiting = Dumps(Log(), lambda key, number: None)  # type: ignore[arg-type]
+    waiting = Dumps(Log(), lambda key, number: None, name)  # type: ignore[arg-type]
     file = StackFile()
     waiting.add(1, file)
     got: list[str] = []
@@ -87,7 +93,7 @@ def test_a_dump_is_handed_out_whole() -> None:
 
 
 def test_a_worker_without_a_processor_is_given_time() -> None:
-    waiting = Dumps(Log(), lambda key, number: None)  # type: ignore[arg-type]
+    waiting = Dumps(Log(), lambda key, number: None, name)  # type: ignore[arg-type]
     file = StackFile()
     waiting.add(1, file)
     got: list[str] = []
@@ -107,14 +113,15 @@ def test_a_worker_without_a_processor_is_given_time() -> None:
 
 def test_the_last_words_of_a_crash_are_told() -> None:
     log = Log()
-    waiting = Dumps(log, lambda key, number: None)  # type: ignore[arg-type]
+    waiting = Dumps(log, lambda key, number: None, name)  # type: ignore[arg-type]
     file = StackFile()
     waiting.add(1, file)
     os.write(file.fileno(), b"Fatal Python error: Segmentation fault\n")
     waiting.bury(1)
     assert log.records == [
-        (logging.ERROR, "last words of a dead worker:\nFatal Python error: Segmentation fault")
+        (logging.ERROR, "last words of worker 1 (gen 1, pid 41):\nFatal Python error: Segmentation fault")
     ]
+    assert log.fields == {"worker": 1, "generation": 1, "pid": 41}
 
 
 def test_arbiters_own_frames_are_left_out() -> None:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from arbiter.counted import counted
 from arbiter.errors import ExitStatus
 from arbiter.gateways.asgi_http import HttpCycle
 from arbiter.gateways.asgi_lifespan import Lifespan, Outcome
@@ -48,6 +49,8 @@ WARNING: Final = 2.0
 """
 CANCEL_GRACE: Final = 1.0
 """Seconds that cancelled application calls have to clean up."""
+NAMED: Final = 5
+"""Of those that do not end, how many the record names."""
 _OWN_TASKS: Final = frozenset({"arbiter"})
 
 
@@ -379,20 +382,25 @@ class Tasks:
         reason = "the worker was told to quit" if quitting else "graceful_timeout has passed"
         service.cutting = True
         now = time.monotonic_ns()
-        tasks: set[asyncio.Task[None]] = set()
+        tasks: dict[asyncio.Task[None], Cycle] = {}
         for cycle in tuple(service.running):
             log.warning("cut: %s (%s)", _called(cycle, now), reason, event="request.cut")
             if cycle.task is not None:
-                tasks.add(cycle.task)
+                tasks[cycle.task] = cycle
         for connection in tuple(service.connections):
             connection.cut(reason)
         for task in tasks:
             task.cancel()
         if tasks:
-            _, stubborn = await asyncio.wait(tasks, timeout=CANCEL_GRACE)
+            ended, _ = await asyncio.wait(tasks, timeout=CANCEL_GRACE)
+            now = time.monotonic_ns()
+            stubborn = [_called(cycle, now) for task, cycle in tasks.items() if task not in ended]
             if stubborn:
-                text = "%d application calls did not end when cancelled; left"
-                log.warning(text, len(stubborn), event="request.stubborn")
+                who = counted(len(stubborn), "application call")
+                listed = "; ".join(stubborn[:NAMED])
+                more = f"; and {len(stubborn) - NAMED} more" if len(stubborn) > NAMED else ""
+                text = "%s did not end when cancelled: %s%s; the worker leaves all the same"
+                log.warning(text, who, listed, more, event="request.stubborn")
         await self._quiet(time.monotonic() + 0.2)  # answers of the cut ones leave, transports close
 
     def _tear_down(self) -> None:

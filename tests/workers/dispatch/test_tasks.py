@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -263,7 +264,9 @@ def test_quit_while_draining() -> None:
         assert worker.wait() == ExitStatus.OK
 
 
-def test_an_application_that_resists_cancellation_does_not_hold_the_worker() -> None:
+@pytest.mark.parametrize("count", [1, 7])
+def test_an_application_that_resists_cancellation_does_not_hold_the_worker(count: int) -> None:
+    """The record says which requests these were, not without end."""
     stop = threading.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -272,13 +275,22 @@ def test_an_application_that_resists_cancellation_does_not_hold_the_worker() -> 
                 await asyncio.sleep(0.005)
 
     with serving(http_only(app)) as worker:
-        client = worker.connect()
-        client.sendall(request())
-        worker.until(lambda: worker.tasks.service.running)
+        clients = [worker.connect() for _ in range(count)]
+        for client in clients:
+            client.sendall(request())
+        worker.until(lambda: len(worker.tasks.service.running) == count)
         worker.quit()
         assert worker.wait() == ExitStatus.OK
         stop.set()
-    assert any("did not end when cancelled" in text for text in worker.log.at("warning"))
+    (told,) = [text for text in worker.log.at("warning") if "did not end when cancelled" in text]
+    one = r"GET /[^,;]*, begun \d+\.\d s ago"
+    if count == 1:
+        assert re.fullmatch(
+            f"1 application call did not end when cancelled: {one}; the worker leaves .*", told
+        )
+    else:
+        listed = "; ".join([one] * 5)
+        assert re.fullmatch(f"7 application calls did not end .*: {listed}; and 2 more; the worker .*", told)
 
 
 # ---------------------------------------------------------------- accepting and counting
