@@ -34,10 +34,7 @@ def read(arguments: Sequence[str]) -> dict[str, Any] | int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.UsageError as error:
-        if isinstance(error, click.NoSuchOption) and error.possibilities:
-            near = [flag for flag in error.possibilities if flag in options.FLAGS]
-            error = click.NoSuchOption(error.option_name, possibilities=near, ctx=error.ctx)
-        error.show()
+        options.explained(error).show()
         return ExitStatus.USAGE
 
 

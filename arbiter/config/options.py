@@ -17,6 +17,7 @@ from click.core import ParameterSource
 from arbiter.config.gunicorn import FOREIGN, Foreign
 from arbiter.config.setting import Setting
 from arbiter.config.table import APP, SECTIONS, TABLE
+from arbiter.config.uvicorn import INSTEAD
 
 FLAGS: Final = frozenset(flag for setting in TABLE.values() for flag in setting.flags)
 """The flags that do something."""
@@ -101,4 +102,19 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
     try:
         return given(command.make_context("arbiter", list(words)))
     except click.UsageError as error:
-        raise ValueError(error.format_message()) from None
+        raise ValueError(explained(error).format_message()) from None
+
+
+def explained(error: click.UsageError) -> click.UsageError:
+    """The error, of a flag that is not known with what to write: arbiter's way for one of uvicorn's, else the
+    nearest flags that do something.
+    """
+    if not isinstance(error, click.NoSuchOption):
+        return error
+    instead = INSTEAD.get(error.option_name)
+    if instead is not None:
+        return click.UsageError(
+            f"No such option {error.option_name!r}, which is uvicorn's. {instead}", error.ctx
+        )
+    near = [flag for flag in error.possibilities or () if flag in FLAGS]
+    return click.NoSuchOption(error.option_name, possibilities=near, ctx=error.ctx)

@@ -87,6 +87,9 @@ def test_a_command_line_that_cannot_be_understood(command: Command) -> None:
     assert "--workers" in command.err
     assert "dirty" not in command.err, "what does nothing is not proposed"
     assert command("a:b", "c:d") == ExitStatus.USAGE
+    assert command("--host", "0.0.0.0", "a:b", serve=served) == ExitStatus.USAGE
+    assert "No such option '--host', which is uvicorn's. Write -b HOST:PORT." in command.err
+    assert "statsd" not in command.err
     assert served.configs == []
 
 
