@@ -56,7 +56,7 @@ HAPPENINGS: Final[dict[str, str]] = {
     "request.poison": "several workers died while the same request was in work",
     "logs.reopened": "USR1: the log files are open anew",
     "logs.failed": "the arbiter could not open one; the old one is in use",
-    "control.act": "somebody changes something through the control socket",
+    "control.act": "somebody changes something through the control socket, or is `refused`, and why",
     "control.denied": "somebody was turned away from it",
     "policy.impossible": "a worker did what cannot be: a bug in arbiter",
 }

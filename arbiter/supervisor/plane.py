@@ -288,9 +288,7 @@ class Session:
             if request.id in self._under_way or len(self._under_way) >= AT_ONCE:
                 raise Fault(FaultKind.BUSY, f"the id is in use, or {AT_ONCE} requests are under way")
             self._under_way.add(request.id)
-            if request.command.role > Role.OBSERVER:
-                self._audit(request)
-            yield from OBEYED[request.command.word](self, request)
+            yield from self._begin(request)
         except Fault as fault:
             self.settle(number, fault)
 
@@ -303,10 +301,31 @@ class Session:
             f"(see control_{wanted}s)"
         )
 
-    def _audit(self, request: Request) -> None:
+    def _begin(self, request: Request) -> Iterable[ev.Event]:
+        """What a word asks of the policy. Who wants to change something leaves one line, before it is done;
+        what is refused here says so in it.
+        """
+        acts = request.command.role > Role.OBSERVER
+        try:
+            asked = OBEYED[request.command.word](self, request)
+        except Fault as fault:
+            if acts:
+                self._audit(request, str(fault))
+            raise
+        if acts:
+            self._audit(request)
+        return asked
+
+    def _audit(self, request: Request, refused: str = "") -> None:
         given = "".join(f" {key}={value}" for key, value in request.arguments.items() if value)
         text = f"control: {request.command.word}{given} ({self._peer})"
-        fields = {"word": request.command.word, "uid": self._peer.uid, "peer": self._peer.pid}
+        fields: dict[str, Any] = {
+            "word": request.command.word,
+            "uid": self._peer.uid,
+            "peer": self._peer.pid,
+        }
+        if refused:
+            text, fields["refused"] = f"{text} refused: {refused}", refused
         self._plane.hands.say(logging.INFO, "control.act", text, fields)
 
     def _rest(self) -> None:
@@ -411,8 +430,8 @@ class Session:
 
     def _loglevel(self, request: Request) -> Iterable[ev.Event]:
         level = request.arguments["level"]
-        self._plane.hands.log_level(level)
-        return self._answer(request, {"said": f"log level {level}, until the next reload"})
+        self._plane.hands.log_level(level)  # a generator: not before the line that tells of it
+        yield from self._answer(request, {"said": f"log level {level}, until the next reload"})
 
     def _check(self, request: Request) -> Iterable[ev.Event]:
         def then(problem: str) -> None:

@@ -172,6 +172,40 @@ def test_acting_asks_the_policy_and_leaves_a_line(
     assert bench.hear(peer) == [{"id": 1, "result": {"said": "scale"}}]
 
 
+@pytest.mark.parametrize(
+    ("word", "arguments", "why"),
+    [
+        ("scale", {"to": "99999"}, "there can be from 1 to "),
+        ("scale", {"to": "many"}, "'many' is not a number of workers"),
+        ("recycle", {"worker": "77"}, "there is no worker 77"),
+        ("kill", {"worker": "77"}, "there is no worker 77"),
+    ],
+)
+def test_what_is_refused_says_so_in_its_one_line(
+    bench: Bench, word: str, arguments: dict[str, Any], why: str
+) -> None:
+    peer = bench.connect()
+    bench.say(peer, word, **arguments)
+    assert bench.asked == []
+    (answer,) = bench.hear(peer)
+    assert why in answer["fault"]["message"]
+    ((name, text),) = bench.hands.said
+    assert name == "control.act"
+    assert text.startswith(f"control: {word} ")
+    assert f"pid {os.getpid()}) refused: {answer['fault']['message']}" in text
+
+
+def test_the_line_of_an_act_comes_before_it(bench: Bench) -> None:
+    """A log level that keeps such lines out is in force only after its own."""
+    peer = bench.connect()
+    seen: list[int] = []
+    bench.hands.log_level = lambda level: seen.append(len(bench.hands.said))  # type: ignore[method-assign]
+    bench.say(peer, "loglevel", level="error")
+    assert seen == [1]
+    (answer,) = bench.hear(peer)
+    assert answer["result"]["said"] == "log level error, until the next reload"
+
+
 def test_recycle_all_is_one_answer(bench: Bench) -> None:
     peer = bench.connect()
     bench.say(peer, "recycle", worker="all")
