@@ -8,10 +8,11 @@ counted and told when writing works again; it never waits, never raises and neve
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from arbiter.errors import FilesError
@@ -254,6 +255,31 @@ class Logs:
         """The standard streams now lead somewhere else (a daemon's to nowhere): follow them."""
         for sink in self._outputs.sinks():
             sink.reattach()
+
+    def tell_terminal(self, who: str, text: str) -> None:
+        """Say what is critical on standard error, too, unless that is where the log goes: whoever starts a
+        service looks there first. (A daemon's leads to nowhere.)
+        """
+        if sys.stderr is None:  # closed by whoever started this; descriptor 2 may be anything
+            return
+        number = _number(sys.stderr, 2)
+        record = logging.LogRecord(ERROR_LOGGER, logging.CRITICAL, "", 0, "%s", (text,), None)
+        record.__dict__.update(who=who)
+        with contextlib.suppress(OSError, FilesError):
+            if any(os.path.sameopenfile(fd, number) for fd in self._descriptors()):
+                return
+            sink = Sink("-", number, "errorlog")
+            sink.write(TextFormatter().format(record) + "\n")
+            sink.close()
+
+    def _descriptors(self) -> Iterator[int]:
+        """Where the error log goes, as far as that has descriptors."""
+        logger = logging.getLogger(ERROR_LOGGER)
+        for handler in [*logger.handlers, *(logging.getLogger().handlers if logger.propagate else ())]:
+            if isinstance(handler, SinkHandler | JournalHandler):
+                yield self.error.fileno()  # the journal is what takes its place
+            elif isinstance(handler, logging.StreamHandler) and (fd := _number(handler.stream, -1)) >= 0:
+                yield fd
 
     def reopen(self, *, access: bool = True) -> None:
         """Reopen all files (USR1), the access log's only if `access`.

@@ -115,7 +115,7 @@ class Arbiter:
             act.Replace: self._replace,
             act.Commit: self._commit,
             act.Abandon: self._abandon,
-            act.Say: lambda action: self.outside.say(action.level, action.name, action.text, action.fields),
+            act.Say: self._say,
             act.Reopen: self._reopen,
             act.Resized: self._resized,
             act.Opened: self._opened,
@@ -124,6 +124,11 @@ class Arbiter:
             act.Closing: self._closing,
             act.Exit: self._exit,
         }
+
+    def _say(self, action: act.Say) -> None:
+        self.outside.say(action.level, action.name, action.text, action.fields)
+        if action.level >= logging.CRITICAL and not self.policy.book.served:
+            self.logs.tell_terminal(self.log.who, action.text)
 
     def run(self) -> ExitStatus:
         """Serve until told to stop and the last child is reaped."""

@@ -79,6 +79,42 @@ def test_text(tmp_path: Path) -> None:
     assert "not this" not in text
 
 
+def test_what_is_critical_is_on_the_terminal_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    opened(settings(tmp_path)).tell_terminal("arbiter (pid 7)", "no worker\nbecause")
+    told = capfd.readouterr().err
+    assert "[arbiter (pid 7)] [CRITICAL] no worker\n  because\n" in told
+    assert error_log(tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"errorlog": "-"},
+        {"errorlog": "/dev/stderr"},
+        {
+            "logconfig_dict": {
+                "handlers": {"mine": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr"}},
+                "loggers": {"arbiter.error": {"handlers": ["mine"]}},
+            }
+        },
+    ],
+)
+def test_where_the_log_is_the_terminal_nothing_is_said_twice(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], changes: dict[str, Any]
+) -> None:
+    opened(settings(tmp_path, **changes)).tell_terminal("arbiter", "no worker")
+    assert capfd.readouterr().err == ""
+
+
+def test_the_terminal_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = opened(settings(tmp_path))
+    monkeypatch.setattr(sys, "stderr", None)
+    logs.tell_terminal("arbiter", "no worker")
+    with open(os.devnull) as closed:
+        monkeypatch.setattr(sys, "stderr", SimpleNamespace(fileno=lambda: closed.fileno()))
+        logs.tell_terminal("arbiter", "no worker")
+
+
 def test_json_has_the_events_name_and_fields(tmp_path: Path) -> None:
     opened(settings(tmp_path, log_format="json"))
     LOG.warning("it is late", event="worker.late", fields={"age": 3.5})

@@ -49,6 +49,17 @@ def test_a_broken_application(
     assert text.count("Traceback") <= 1
 
 
+@pytest.mark.parametrize("preload", ["--preload", "--no-preload"])
+def test_why_it_failed_is_on_the_terminal_too(serve: Serve, tmp_path: Path, preload: str) -> None:
+    (tmp_path / "broken.py").write_text('raise RuntimeError("deliberately broken")\n')
+    server = serve(preload, "-w", "2", "--error-logfile", "error.log", "broken:application", ready=False)
+    text = refused(server, ExitStatus.APP, "RuntimeError: deliberately broken", "broken.py")
+    assert text.count("CRITICAL") == 1
+    log = (tmp_path / "error.log").read_text()
+    assert log.count("CRITICAL") == 1
+    assert set(text.splitlines()) <= set(log.splitlines()), "as it is in the file, and nothing else"
+
+
 def test_an_application_that_does_not_exist(serve: Serve) -> None:
     refused(serve("nowhere.wsgi:application", ready=False), ExitStatus.APP, "nowhere")
 
