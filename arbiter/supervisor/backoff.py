@@ -47,6 +47,17 @@ class Backoff:
     proving: bool = False
     """Somebody has become ready after too many deaths, and has yet to show that it lives, `until` then."""
 
+    report: str = ""
+    """What the last failed boot told ..."""
+    repeats: int = 0
+    """... and how many in a row have told just that."""
+
+    def told(self, report: str) -> int:
+        """A failed boot tells `report`, "" if nothing: how many in a row have now told the same."""
+        self.repeats = self.repeats + 1 if report == self.report else 1
+        self.report = report
+        return self.repeats
+
     def boot_failed(self, now: float, *, down: bool = False) -> float:
         """A worker of the committed generation did not start; the seconds to wait. down: nobody serves.
 
@@ -92,6 +103,7 @@ class Backoff:
         self.failures = 0
         self.until = 0.0
         self.proving = False
+        self.report, self.repeats = "", 0
 
     def succeeded(self, now: float) -> None:
         """A worker became ready."""

@@ -161,11 +161,8 @@ class Molding(Moves):
         elif mold.generation == book.generation:
             delay = book.casting.boot_failed(now, down=self._down)
             book.cast_at, book.last_resort = now + delay, True
-            tail = f"\n{report.report.rstrip()}" if report and report.report else ""
-            text = (
-                f"{problem}; the workers go on, but whoever is missing now loads by itself what is on disk; "
-                f"next try in {delay:.1f} s{tail}"
-            )
+            on = "the workers go on, but whoever is missing now loads by itself what is on disk"
+            text = f"{problem.rstrip('.')}; {on}; {self._next_try(book.casting, delay, report)}"
             self._say(logging.CRITICAL, "mold.failed", text, generation=mold.generation)
 
     def _say_of(self, level: int, name: str, text: str, mold: Mold, **fields: Any) -> None:

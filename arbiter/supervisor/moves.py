@@ -10,8 +10,10 @@ import logging
 import signal
 from typing import Any, Final
 
+from arbiter.link.messages import BootFailed
 from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
+from arbiter.supervisor.backoff import Backoff
 from arbiter.supervisor.book import FOREVER, Book, Child, Phase, Rules
 from arbiter.supervisor.states import IMPOSSIBLE, LEAVING, TABLE, Input, State
 
@@ -41,6 +43,16 @@ class Moves:
         if child is not None:
             fields = {"worker": child.slot, "pid": child.pid, "generation": child.generation, **fields}
         self._out.append(act.Say(level, text, name, fields))
+
+    def _next_try(self, backoff: Backoff, delay: float, report: BootFailed | None) -> str:
+        """What is said after a failed start: when the next one is, and its report, unless that is known."""
+        text = report.report.rstrip() if report else ""
+        repeats = backoff.told(text)
+        if not text:
+            return f"next try in {delay:.1f} s"
+        if repeats > 1:
+            return f"next try in {delay:.1f} s; the traceback is the same as before, {repeats} times in a row"
+        return f"next try in {delay:.1f} s\n{text}"
 
     def _rules_of(self, generation: int) -> Rules:
         rollout = self.book.rollout

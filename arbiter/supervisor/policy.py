@@ -410,8 +410,8 @@ class Policy(Upgrading, Scaling, Ladder):
         else:
             known = now < book.backoff.until
             delay = book.backoff.boot_failed(now, down=self._down)
-            tail = f"\n{text.rstrip()}" if text and not known else ""
-            text = f"{problem}; next try in {delay:.1f} s{tail}"
+            again = self._next_try(book.backoff, delay, report) if not known else f"next try in {delay:.1f} s"
+            text = f"{problem.rstrip('.')}; {again}"
             self._say(logging.ERROR, "worker.boot_failed", text, child)
 
     def _give_up(self, name: str, problem: str, report: BootFailed | None, now: float) -> None:

@@ -52,6 +52,8 @@ def test_a_database_that_is_away_while_a_worker_dies(serve: Serve, kind: str, op
         for _ in range(2):
             server.log.wait(r"ConnectionError: the database is away; next try in \d\.\d s", since=mark)
             mark = server.mark()
+        server.log.wait(r"next try in \d+\.\d s; the traceback is the same as before, \d+ times in a row$")
+        assert server.log.text.count("Traceback") == 1
         assert server.workers() >= others, "who is healthy is not touched"
         goal = load.counts["ok"] + 200
         until(lambda: load.counts["ok"] > goal, "200 good answers")

@@ -7,7 +7,10 @@ import signal
 
 import pytest
 
+from arbiter.link.messages import BootFailed
+from arbiter.supervisor import events as ev
 from arbiter.supervisor.backoff import CAP, FIRST, JITTER, LONGEST_DOWN, PROOF, TOKENS, Backoff
+from arbiter.supervisor.states import State
 from tests.fakes.world import World
 from tests.supervisor.test_policy import lucky, reload, started
 
@@ -165,3 +168,54 @@ def test_the_fix_of_a_crash_loop_does_not_wait_for_the_back_off() -> None:
     assert world.committed == 2
     world._reap(next(iter(world.processes.values())), signal.SIGKILL)
     assert len(world.processes) == 4, "what failed before is forgiven"
+
+
+def test_a_crash_loop_tells_its_traceback_once_until_it_changes() -> None:
+    """Nobody is left, and each attempt fails as the one before did."""
+    world = started()
+    world.book.direct.add(1)
+    for child in list(world.book.serving()):
+        child.mold = 0
+    world.apps[1] = "fails"
+    for process in list(world.processes.values()):
+        world._reap(process, signal.SIGKILL)
+    world.said.clear()
+    for _ in range(60):
+        for process in [p for p in world.processes.values() if not p.ready]:
+            world.boot(process)
+        world.pass_time(1.0)
+    told = [say.text for say in world.said if say.name == "worker.boot_failed"]
+    assert told[0].endswith("\nTraceback ...")
+    assert not any("\n" in text for text in told[1:])
+    again = [text.partition("; the traceback is the same as before, ")[2] for text in told[1:]]
+    counts = [text for text in again if text]  # the others were on their way when it failed first
+    assert len(counts) > 5
+    assert counts == [f"{number} times in a row" for number in range(2, len(counts) + 2)]
+
+
+def test_what_a_failed_start_tells_is_whole_when_it_changes_or_was_forgiven() -> None:
+    world = started()
+    backoff = world.book.backoff
+
+    def said(traceback: str) -> str:
+        report = BootFailed("application", "no", traceback, 4)
+        return world.policy._next_try(backoff, 0.5, report)
+
+    again = "next try in 0.5 s; the traceback is the same as before, 2 times in a row"
+    assert said("one\n") == "next try in 0.5 s\none"
+    assert said("one\n") == again
+    assert said("other") == "next try in 0.5 s\nother"
+    assert said("one") == "next try in 0.5 s\none"
+    assert world.policy._next_try(backoff, 0.5, None) == "next try in 0.5 s"
+    assert said("one") == "next try in 0.5 s\none"
+    backoff.forgive()
+    assert said("one") == "next try in 0.5 s\none"
+
+
+def test_a_problem_that_ends_with_a_full_stop_does_not_end_the_sentence() -> None:
+    world = started()
+    world.book.direct.add(1)
+    child = next(iter(world.book.serving()))
+    child.state = State.BOOTING
+    world.feed(ev.Failed(child.key, BootFailed("application", "It is not there.", "", 4)))
+    assert "It is not there; next try in " in world.texts()
