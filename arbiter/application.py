@@ -237,7 +237,7 @@ class _Steps:
         if isinstance(error, SyntaxError):
             return f"{what}: SyntaxError in {error.filename}, line {error.lineno}: {error.msg}."
         if isinstance(error, ModuleNotFoundError):
-            return f"{what}: {_of_python(error.name or '') or _not_installed(error.name or '')}"
+            return f"{what}: {of_python(error.name or '') or _not_installed(error.name or '')}"
         if isinstance(error, SystemExit):
             return f"{what}: it called sys.exit({error.code!r})."
         if _is_improperly_configured(error):
@@ -252,8 +252,8 @@ def _not_installed(name: str) -> str:
     )
 
 
-def _of_python(name: str) -> str:
-    """What to say when a module of Python's own is not found; "" if it is not one of them.
+def of_python(name: str) -> str:
+    """What to say when the module `name` of Python's own is not found; "" if it is not one of them.
 
     Imports nothing: it might not be found either.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import traceback
 
+from arbiter import application
 from arbiter.errors import ExitStatus, OperatorError
 from arbiter.link.channel import REPORT_LIMIT
 from arbiter.link.messages import BootFailed
@@ -19,6 +20,8 @@ def failed(step: str, error: BaseException | str) -> BootFailed:
     if isinstance(error, OperatorError):
         problem, status = str(error), error.status
         report = getattr(error, "traceback", "")
+    elif isinstance(error, ModuleNotFoundError) and (why := application.of_python(error.name or "")):
+        problem = f"step {step}: {why}"  # a fault of the installation, met by arbiter's own imports
     elif isinstance(error, BaseException):
         problem = f"{type(error).__name__} in step {step}: {error}"
         report = "".join(traceback.format_exception(error))
