@@ -51,6 +51,7 @@ def test_it_is_told_and_the_service_goes_on(serve: Serve, name: str, bug: str) -
     server.reload()
     assert "pid=" in server.get()
     if name == "worker_abort":
+        until(lambda: len(server.workers()) == 2, "those that drain gone: timeout is not for them")
         with send(server, "/sleep"):
             assert gone(int(server.log.wait(r"pid (\d+)\) is stuck")[1]))
         until(lambda: len(server.workers()) == 2, "2 workers")
