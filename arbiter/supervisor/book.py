@@ -24,7 +24,6 @@ class Rules:
 
     workers: int
     boot_timeout: float
-    timeout: float
     graceful_timeout: float
     surge: int
     can_pause: bool = False

@@ -40,7 +40,6 @@ class Generation:
         return Rules(
             workers=config.workers,
             boot_timeout=config.boot_timeout or FOREVER,
-            timeout=config.request_timeout or config.timeout,
             graceful_timeout=config.graceful_timeout,
             surge=surge_of(config.reload_max_surge, config.workers),
             can_pause=config.daemon,

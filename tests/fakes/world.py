@@ -28,7 +28,7 @@ from arbiter.supervisor.plain import from_plain, to_plain
 from arbiter.supervisor.policy import Policy
 from arbiter.supervisor.states import LEAVING, SERVING, State
 
-RULES = Rules(workers=4, boot_timeout=60.0, timeout=30.0, graceful_timeout=30.0, surge=1, can_pause=True)
+RULES = Rules(workers=4, boot_timeout=60.0, graceful_timeout=30.0, surge=1, can_pause=True)
 
 
 @dataclass

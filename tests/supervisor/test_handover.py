@@ -25,7 +25,7 @@ from arbiter.supervisor.plane import ControlRecord, SessionRecord
 from arbiter.supervisor.states import State as ChildState
 from arbiter.supervisor.watch import ChildRecord
 
-RULES = Rules(workers=2, boot_timeout=60.0, timeout=30.0, graceful_timeout=30.0, surge=1)
+RULES = Rules(workers=2, boot_timeout=60.0, graceful_timeout=30.0, surge=1)
 
 
 @pytest.fixture

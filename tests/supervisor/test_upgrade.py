@@ -89,7 +89,7 @@ def state() -> Iterator[State]:
     yield State(
         pid=os.getpid(),
         started=0.0,
-        book=Book(Rules(workers=1, boot_timeout=1.0, timeout=1.0, graceful_timeout=1.0, surge=1)),
+        book=Book(Rules(workers=1, boot_timeout=1.0, graceful_timeout=1.0, surge=1)),
         scoreboard=pipe[0],
         relay=-1,
         size=1,
