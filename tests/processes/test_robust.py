@@ -32,6 +32,10 @@ GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 POST = b"POST /seen HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\n"
 
 
+UNWATCHED = "--loop-lag-warning", "0"
+"""For who counts threads: the one that watches an asgi worker's loop comes and goes with connections."""
+
+
 def probe(serve: Serve, kind: str, *options: str, **how: object) -> Server:
     threads = ["--threads", "4"] if kind == "threaded" else []
     return serve("-k", kind, "-w", "1", *threads, *options, f"{APPS[kind]}:application", **how)
@@ -178,7 +182,7 @@ def test_an_upload_nobody_reads(serve: Serve, kind: str) -> None:
 
 def test_resets_at_every_stage(serve: Serve, kind: str, tmp_path: Path) -> None:
     """http.md 37: before a request, in its head, in its body, while the application runs, in the answer."""
-    server = probe(serve, kind)
+    server = probe(serve, kind, *UNWATCHED)
     with connect(server) as client:
         client.get("/big?100000")
     before = holding(server)
@@ -230,7 +234,7 @@ def test_half_closed_while_the_application_runs(serve: Serve, kind: str) -> None
 
 def test_a_flood_of_connections(serve: Serve, kind: str) -> None:
     """Opened and closed, 2,000 of them, in both ways; a kept client is served in between."""
-    server = probe(serve, kind)
+    server = probe(serve, kind, *UNWATCHED)
     before = holding(server)
     with connect(server) as kept:
         for number in range(2000):
@@ -351,7 +355,7 @@ def test_nothing_stays_after_thousands_of_requests(serve: Serve, kind: str, tmp_
     """http.md 37, wsgi.md 51: descriptors, threads, tasks, files and the scoreboard are as before."""
     spool = tmp_path / "spool"
     spool.mkdir()
-    server = probe(serve, kind, "--tmp-upload-dir", str(spool), "--body-spool", "65536")
+    server = probe(serve, kind, *UNWATCHED, "--tmp-upload-dir", str(spool), "--body-spool", "65536")
     for number in range(200):
         mix(server, number)
     before, memory = holding(server), resident(worker_of(server))
