@@ -51,7 +51,7 @@ _LOGGER: Final = (
 )
 _HTTP2: Final = "arbiter does not speak HTTP/2 yet. A proxy in front can; remove the line."
 _DIRTY: Final = "arbiter has no dirty workers. Run such an application as a service of its own."
-_RELOAD: Final = "arbiter does not watch files yet. Send it HUP: it reloads without losing a request."
+RELOAD: Final = "arbiter does not watch files yet. Send it HUP: it reloads without losing a request."
 
 FOREIGN: Final[dict[str, Foreign]] = {
     foreign.name: foreign
@@ -60,9 +60,9 @@ FOREIGN: Final[dict[str, Foreign]] = {
         _unneeded("default_proc_name", "the name is made from the application; see proc_name."),
         _unneeded("asgi_disconnect_grace_period", "arbiter does as the ASGI specification says."),
         _unneeded("enable_stdio_inheritance", "workers keep their output.", "-R", switch=True),
-        _unneeded("reload_engine", _RELOAD, "--reload-engine"),
-        _missing("reload", False, _RELOAD, "--reload", switch=True),
-        _missing("reload_extra_files", [], _RELOAD, "--reload-extra-file"),
+        _unneeded("reload_engine", RELOAD, "--reload-engine"),
+        _missing("reload", False, RELOAD, "--reload", switch=True),
+        _missing("reload_extra_files", [], RELOAD, "--reload-extra-file"),
         _missing("spew", False, "arbiter does not trace lines. Use a debugger.", "--spew", switch=True),
         _missing("paste", None, "arbiter does not read paste files. Name the application.", "--paste"),
         _missing("raw_paste_global_conf", [], "arbiter does not read paste files.", "--paste-global"),

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from arbiter.config.gunicorn import RELOAD
+
 _BIND: Final = "Write -b HOST:PORT."
 _FORWARDED: Final = (
     "Forwarded and X-Forwarded-* are believed of the peers in --forwarded-allow-ips, and of nobody with "
@@ -16,7 +18,6 @@ _FORWARDED: Final = (
 )
 _ACCESS: Final = "There is an access log only with --access-logfile FILE, or - for standard output."
 _NO_TLS: Final = "arbiter does not speak TLS yet. Let a proxy in front do it."
-_HUP: Final = "arbiter does not watch files yet. Send it HUP: it reloads without losing a request."
 
 INSTEAD: Final[dict[str, str]] = {
     "--host": _BIND,
@@ -45,10 +46,10 @@ INSTEAD: Final[dict[str, str]] = {
     "--timeout-graceful-shutdown": "Write --graceful-timeout SECONDS.",
     "--timeout-worker-healthcheck": "Write --timeout SECONDS.",
     "--no-server-header": "Write --server-header ''.",
-    "--reload-dir": _HUP,
-    "--reload-delay": _HUP,
-    "--reload-include": _HUP,
-    "--reload-exclude": _HUP,
+    "--reload-dir": RELOAD,
+    "--reload-delay": RELOAD,
+    "--reload-include": RELOAD,
+    "--reload-exclude": RELOAD,
     "--ssl-keyfile": _NO_TLS,
     "--ssl-certfile": _NO_TLS,
     "--ssl-keyfile-password": _NO_TLS,

@@ -61,7 +61,7 @@ class Writer:
     def __init__(self, targets: Sequence[Target], most: int, told: Callable[[str, int], None]) -> None:
         self.lines: list[Any] = []
         self.make: Callable[[Sequence[Any]], Sequence[str]] = _made
-        """Makes lines of what `lines` has; fewer, if some of it is not to be logged."""
+        """Makes lines of what `lines` has; fewer, if some cannot be made."""
         self.idle = True
         """The thread sleeps, or is not there yet."""
         self.lost = 0

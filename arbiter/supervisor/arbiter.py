@@ -35,7 +35,7 @@ from arbiter.observe.logs import Log, Logs
 from arbiter.supervisor import actions as act
 from arbiter.supervisor import events as ev
 from arbiter.supervisor import listeners as sockets
-from arbiter.supervisor.book import FOREVER
+from arbiter.supervisor.book import FOREVER, Child
 from arbiter.supervisor.dumps import Dumps
 from arbiter.supervisor.estate import Estate
 from arbiter.supervisor.foundry import Foundry, Order
@@ -340,14 +340,13 @@ class Arbiter:
 
     def _name(self, key: int) -> tuple[str, dict[str, int]]:
         """A worker's or a mold's name in the log, and what belongs to each of its records."""
-        book, mold = self.policy.book, self.policy.book.molds.get(key)
-        one = mold or book.children[key]
+        book = self.policy.book
+        one = book.molds.get(key) or book.children[key]
         pid = self.watch.pid(key) or one.pid  # the one is known before it is told, the other after the death
-        if mold is not None:
-            return f"mold (gen {mold.generation}, pid {pid})", {"generation": mold.generation, "pid": pid}
-        child = book.children[key]
-        fields = {"worker": child.slot, "generation": child.generation, "pid": pid}
-        return f"worker {child.slot} (gen {child.generation}, pid {pid})", fields
+        fields = {"generation": one.generation, "pid": pid}
+        if isinstance(one, Child):
+            return f"worker {one.slot} (gen {one.generation}, pid {pid})", {"worker": one.slot, **fields}
+        return f"mold (gen {one.generation}, pid {pid})", fields
 
     def _disown(self, *more: Callable[[], None]) -> None:
         """In a child: close what is the arbiter's alone."""

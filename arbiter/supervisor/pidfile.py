@@ -81,10 +81,10 @@ class Pidfile:
             return 0
         try:
             with open(self.path, encoding="ascii", errors="replace") as file:
-                text = file.read(32).strip()
+                said = file.read(32).strip()
         except OSError:
             return 0
-        return int(text) if text.isdigit() else 0
+        return int(said) if said.isdigit() else 0
 
 
 def _may_own(command: str) -> bool:

@@ -400,19 +400,17 @@ class Policy(Upgrading, Scaling, Ladder):
     def _boot_failure(self, child: Child, problem: str, report: BootFailed | None, now: float) -> None:
         """A worker did not start. What that means depends on whose it was."""
         book = self.book
-        text = report.report if report else ""
         if book.phase is Phase.STOPPING:
             return
         if not book.served:
             self._give_up("worker.boot_failed", problem, report, now)
         elif book.rollout and child.generation == book.rollout.generation:
-            self._abort(problem, text, now)
+            self._abort(problem, report.report if report else "", now)
         else:
             known = now < book.backoff.until
             delay = book.backoff.boot_failed(now, down=self._down)
             again = self._next_try(book.backoff, delay, report) if not known else f"next try in {delay:.1f} s"
-            text = f"{problem.rstrip('.')}; {again}"
-            self._say(logging.ERROR, "worker.boot_failed", text, child)
+            self._say(logging.ERROR, "worker.boot_failed", f"{problem.rstrip('.')}; {again}", child)
 
     def _give_up(self, name: str, problem: str, report: BootFailed | None, now: float) -> None:
         """Nothing has served yet, and nothing can: the first start ends with the reason and a status."""

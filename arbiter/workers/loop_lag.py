@@ -47,12 +47,11 @@ class LoopLag:
         if self._file is None:
             return
         faulthandler.cancel_dump_traceback_later()  # waits for a dump that is being written
-        if lag and blocked > self._warning:
+        if blocked > self._warning:
             self._tell(blocked)
         elif self._file.written():
             self._file.take()  # just in time; not to be told as what blocks it the next time
-        longest = pause / 2 + max(self._warning, pause / 2)
-        faulthandler.dump_traceback_later(longest, file=self._file.fileno())
+        faulthandler.dump_traceback_later(pause / 2 + self._warning, file=self._file.fileno())
 
     def rest(self) -> None:
         """Nothing is connected: the loop may sleep for as long as it likes."""

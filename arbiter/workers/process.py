@@ -103,12 +103,12 @@ class Worker:
             output.redirect(self.sender)
         self._enter("hook post_fork")
         hooks.call(self.config, "post_fork", self.spec.server, self.face)
-        if self.config.memory_merge:
-            merging.ask()
         self._enter("user and group")
         identity.assume(self.config)
         orphan.die_with(self.spec.arbiter)  # a change of credentials has cleared it
-        if self.spec.app is None:
+        if self.spec.app is None:  # what follows a mold has done, and its children have it
+            if self.config.memory_merge:
+                merging.ask()
             self._enter("directory and environment")
             os.environ.update(self.config.environment())
             application.prepare_paths(self.config)

@@ -549,6 +549,17 @@ class World:
         return "\n".join(say.text for say in self.said)
 
 
+def started() -> World:
+    """One that serves with four workers, and of which nothing has been said."""
+    world = World(1)
+    for process in world.processes.values():
+        process.boots = "good"
+    world.boot_all()
+    assert world.ready == 4
+    world.said.clear()
+    return world
+
+
 def reload(world: World, app: str, **changes: Any) -> int:
     """A reload whose application is `app` and whose rules are the same but for `changes`; its generation."""
     world.ask(Verb.RELOAD)
@@ -563,4 +574,4 @@ def names(world: World) -> list[str]:
     return [say.name for say in world.said]
 
 
-__all__ = ["FOREVER", "RULES", "MoldProcess", "Process", "World", "names", "reload"]
+__all__ = ["FOREVER", "RULES", "MoldProcess", "Process", "World", "names", "reload", "started"]

@@ -11,8 +11,8 @@ from arbiter.link.messages import BootFailed
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.backoff import CAP, FIRST, JITTER, LONGEST_DOWN, PROOF, TOKENS, Backoff
 from arbiter.supervisor.states import State
-from tests.fakes.world import World
-from tests.supervisor.test_policy import lucky, reload, started
+from tests.fakes.world import World, reload, started
+from tests.supervisor.test_policy import lucky
 
 
 def test_each_failure_waits_longer_up_to_the_cap() -> None:

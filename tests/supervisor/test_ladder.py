@@ -9,16 +9,7 @@ import pytest
 from arbiter.link.messages import DRAINING
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.states import State
-from tests.fakes.world import World, names
-
-
-def started() -> World:
-    world = World(1)
-    for process in world.processes.values():
-        process.boots = "good"
-    world.boot_all()
-    assert world.ready == 4
-    return world
+from tests.fakes.world import names, started
 
 
 def test_a_stuck_worker_is_diagnosed_replaced_and_stopped_one_rung_at_a_time() -> None:

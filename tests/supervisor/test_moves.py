@@ -9,7 +9,7 @@ import pytest
 from arbiter.control.commands import Verb
 from arbiter.link.messages import DRAINING
 from arbiter.supervisor import events as ev
-from tests.supervisor.test_policy import reload, started
+from tests.fakes.world import reload, started
 
 
 def test_a_worker_that_began_to_accept_when_it_was_withdrawn_may_finish() -> None:

@@ -17,20 +17,10 @@ from arbiter.errors import ExitStatus
 from arbiter.supervisor import events as ev
 from arbiter.supervisor.book import Phase
 from arbiter.supervisor.states import State
-from tests.fakes.world import RULES, World, names, reload
+from tests.fakes.world import RULES, World, names, reload, started
 
 STEPS = int(os.environ.get("ARBITER_SIMULATION_STEPS", "50000"))
 """Of each of the twenty simulations: a million in all."""
-
-
-def started() -> World:
-    world = World(1)
-    for process in world.processes.values():
-        process.boots = "good"
-    world.boot_all()
-    assert world.ready == 4
-    world.said.clear()
-    return world
 
 
 def lucky(world: World) -> None:
